@@ -1,0 +1,390 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"ssefs/crypto"
+	"ssefs/fs/extent"
+	"ssefs/fs/record"
+	"ssefs/store"
+)
+
+// ownRecord is the number of dirty blocks in a leaf from which on they get a
+// data record of their own; fewer are packed with those of other leaves.
+const ownRecord = 32
+
+// mapDirty maps all dirty blocks of n to new data records, in the bracket of
+// e, and returns them for sealing. The caller holds n.mu.
+func (v *Volume) mapDirty(e *epoch, n *Inode) []*flight {
+	c := &n.content
+	indexes := make([]uint64, 0, len(c.chunks))
+	for i := range c.chunks {
+		indexes = append(indexes, i)
+	}
+	slices.Sort(indexes)
+	var flights []*flight
+	var pack *flight
+	packLeaf := uint64(0)
+	start := func(room int) *flight {
+		f := &flight{
+			ino: n, id: v.nextRecord.Add(1) - 1, salt: crypto.NewSalt(), cipher: n.cipher.Load(),
+			logical: make([]uint64, 0, room), refs: make([]blockRef, 0, room), last: crypto.BlockSize,
+		}
+		flights = append(flights, f)
+		return f
+	}
+	for _, i := range indexes {
+		ch := c.chunks[i]
+		f := pack
+		if ch.count >= ownRecord {
+			f = start(ch.count)
+		} else if f == nil || len(f.refs)+ch.count > crypto.MaxRecordBlocks {
+			f = start(min(c.dirty, crypto.MaxRecordBlocks))
+			pack, packLeaf = f, i
+		} else if packLeaf != i {
+			f.shared = true
+		}
+		for b, ref := range ch.refs {
+			if ref != 0 {
+				f.logical = append(f.logical, i*leafBlocks+uint64(b))
+				f.refs = append(f.refs, ref)
+			}
+		}
+	}
+	var drops []extent.Drop
+	before := n.Blocks
+	for _, f := range flights {
+		drops = v.mapFlight(n, f, drops)
+	}
+	for _, d := range drops {
+		n.Blocks -= uint64(d.Blocks)
+	}
+	n.Blocks += uint64(c.dirty)
+	v.blocks.Add(int64(n.Blocks) - int64(before))
+	e.drop(n.Ino, drops, v.now())
+	e.weight.Add(int64(c.weight))
+	v.dataWeight.Add(-int64(c.weight))
+	c.weight, c.dirty = 0, 0
+	for _, ch := range c.chunks {
+		ch.leaf.held = false
+	}
+	clear(c.chunks)
+	c.size = n.Size
+	v.unqueue(n)
+	v.change(e, n)
+	return flights
+}
+
+// mapFlight enters one data record into the map.
+func (v *Volume) mapFlight(n *Inode, f *flight, drops []extent.Drop) []extent.Drop {
+	c := &n.content
+	rec := extent.Rec{ID: f.id, Salt: f.salt, Blocks: uint16(len(f.refs)), Shared: f.shared}
+	for i := 0; i < len(f.logical); {
+		first := f.logical[i]
+		leaf := c.chunks[first/leafBlocks].leaf
+		k := i + 1
+		for k < len(f.logical) && f.logical[k] == f.logical[k-1]+1 && f.logical[k]%leafBlocks != 0 {
+			k++
+		}
+		n.fmap.leaves[leaf.index] = leaf
+		drops = leaf.Set(uint16(first%leafBlocks), uint16(k-i), rec, uint16(i), drops)
+		n.fmap.touch(leaf)
+		i = k
+	}
+	if end := f.logical[len(f.logical)-1]; n.Size/crypto.BlockSize == end && n.Size%crypto.BlockSize != 0 {
+		f.last = int(n.Size % crypto.BlockSize)
+	}
+	if c.flights == nil {
+		c.flights = make(map[uint64]*flight)
+	}
+	c.flights[f.id] = f
+	v.table.repin(n)
+	return drops
+}
+
+// sealFlights seals data records into the batch, on all processors, and
+// returns the buffers to be given back after the commit.
+func (v *Volume) sealFlights(b *store.Batch, flights []*flight, version uint64) ([]*[]byte, error) {
+	buffers := make([]*[]byte, len(flights))
+	errs := make([]error, len(flights))
+	workers := min(runtime.GOMAXPROCS(0), len(flights))
+	if workers <= 1 {
+		for i, f := range flights {
+			buffers[i], errs[i] = v.seal(f)
+		}
+	} else {
+		var wg sync.WaitGroup
+		for w := range workers {
+			wg.Go(func() {
+				for i := w; i < len(flights); i += workers {
+					buffers[i], errs[i] = v.seal(flights[i])
+				}
+			})
+		}
+		wg.Wait()
+	}
+	if err := errors.Join(errs...); err != nil {
+		return buffers, err
+	}
+	for i, f := range flights {
+		b.Put(record.DataKey(f.ino.Ino, f.id), *buffers[i])
+		if f.shared {
+			p := record.Pack{Version: version, Live: uint32(len(f.logical)), Logical: f.logical}
+			v.put(b, record.PackKey(f.ino.Ino, f.id), p.Append(nil))
+		}
+	}
+	return buffers, nil
+}
+
+// seal returns the sealed data record.
+func (v *Volume) seal(f *flight) (*[]byte, error) {
+	if f.cipher == nil {
+		return nil, fmt.Errorf("data key of inode %d is gone", f.ino.Ino)
+	}
+	rc, err := f.cipher.Record(f.salt)
+	if err != nil {
+		return nil, err
+	}
+	size := crypto.SealedSize(len(f.refs), f.last)
+	var buf *[]byte
+	if size <= smallBuffer {
+		small := make([]byte, 0, size)
+		buf = &small
+	} else {
+		buf = v.buffers.Get().(*[]byte)
+	}
+	out := (*buf)[:0]
+	for i, ref := range f.refs {
+		plain := v.arena.block(ref)
+		if i == len(f.refs)-1 {
+			plain = plain[:f.last]
+		}
+		out = rc.SealBlock(out, uint32(i), f.logical[i], plain)
+	}
+	*buf = out
+	return buf, nil
+}
+
+// smallBuffer is the size up to which sealed records get memory of their own;
+// bigger ones come from a pool.
+const smallBuffer = 64 << 10
+
+func (v *Volume) returnBuffers(buffers []*[]byte) {
+	for _, b := range buffers {
+		if b != nil && cap(*b) > smallBuffer {
+			v.buffers.Put(b)
+		}
+	}
+}
+
+// countPack changes a pack's count, and deletes the pack with its last block.
+func (v *Volume) countPack(b *store.Batch, version uint64, key record.DataRef, c packCount) error {
+	k := record.PackKey(key.Inode, key.Record)
+	plain, err := v.get(k)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // its file was deleted, or fsck will tell
+	}
+	if err != nil {
+		return damaged(record.KindPack, key.Inode, err)
+	}
+	p, err := record.DecodePack(plain)
+	if err != nil {
+		return damaged(record.KindPack, key.Inode, err)
+	}
+	live := int(p.Live)
+	if c.counted {
+		live = c.live
+	}
+	live -= c.gone
+	if live <= 0 {
+		b.Delete(k)
+		b.Delete(record.DataKey(key.Inode, key.Record))
+		return nil
+	}
+	p.Live = uint32(live)
+	if int(p.Live)*sparsePack < len(p.Logical) {
+		v.mergeLater(mergeJob{ino: key.Inode, pack: key.Record, logical: p.Logical})
+	}
+	p.Version = version
+	v.put(b, k, p.Append(nil))
+	return nil
+}
+
+// earlyBatch bounds the contents, in bytes, of one transaction that stores
+// data before its epoch.
+const earlyBatch = 8 << 20
+
+// writeBack stores the dirty data of n ahead of the epoch that will name it.
+func (v *Volume) writeBack(n *Inode) error {
+	v.commitMu.Lock()
+	defer v.commitMu.Unlock()
+	if err := v.writable(); err != nil {
+		return err
+	}
+	return v.storeAhead(n)
+}
+
+// storeAhead is writeBack for a caller that holds commitMu and nothing after
+// it.
+func (v *Volume) storeAhead(n *Inode) error {
+	e := v.begin()
+	n.mu.Lock()
+	var flights []*flight
+	if n.content.dirty > 0 && !n.reaped {
+		flights = v.mapDirty(e, n)
+	}
+	n.mu.Unlock()
+	// One pending record for each transaction, deleted by the epoch.
+	var groups [][]*flight
+	for size := 0; len(flights) > 0; flights = flights[1:] {
+		if len(groups) == 0 || size >= earlyBatch {
+			groups, size = append(groups, nil), 0
+		}
+		g := &groups[len(groups)-1]
+		*g = append(*g, flights[0])
+		size += len(flights[0].refs) * crypto.BlockSize
+	}
+	numbers := make([]uint64, len(groups))
+	for i := range groups {
+		numbers[i] = v.nextRecord.Add(1) - 1
+	}
+	e.mu.Lock()
+	e.pending = append(e.pending, numbers...)
+	e.mu.Unlock()
+	v.end()
+	for i, g := range groups {
+		if err := v.storeEarly(numbers[i], g); err != nil {
+			return v.fail(fmt.Errorf("writing data of inode %d: %w", n.Ino, err))
+		}
+	}
+	return nil
+}
+
+func (v *Volume) storeEarly(number uint64, flights []*flight) error {
+	version := v.db.NextVersion()
+	b := newBatch()
+	buffers, err := v.sealFlights(b, flights, version)
+	defer v.returnBuffers(buffers)
+	if err != nil {
+		return err
+	}
+	p := record.Pending{Version: version}
+	for _, f := range flights {
+		p.Data = append(p.Data, record.DataRef{Inode: f.ino.Ino, Record: f.id})
+	}
+	v.put(b, record.PendingKey(number), p.Append(nil))
+	head := v.head
+	head.Version = version
+	head.NextRecord = v.nextRecord.Load()
+	v.put(b, record.HeadKey(), head.Append(nil))
+	if err := v.commitBatch(b); err != nil {
+		return err
+	}
+	v.head = head
+	v.landFlights(flights)
+	return nil
+}
+
+// writeBackBlocks is the number of dirty blocks of one inode from which on they
+// are stored early.
+const writeBackBlocks = 2048
+
+// queue puts n on the list of files with dirty data. The caller holds n.mu.
+func (v *Volume) queue(n *Inode) {
+	now := v.now()
+	v.dirtyLast.Store(now)
+	if n.content.queued {
+		return
+	}
+	n.content.queued = true
+	v.table.repin(n)
+	v.dirtyMu.Lock()
+	if v.dirtySince == 0 {
+		v.dirtySince = now
+	}
+	v.dirtyFiles[n] = struct{}{}
+	v.dirtyMu.Unlock()
+}
+
+// unqueue takes n off the list. The caller holds n.mu and a pin of its own.
+func (v *Volume) unqueue(n *Inode) {
+	if !n.content.queued {
+		return
+	}
+	n.content.queued = false
+	v.dirtyMu.Lock()
+	delete(v.dirtyFiles, n)
+	if len(v.dirtyFiles) == 0 {
+		v.dirtySince = 0
+	}
+	v.dirtyMu.Unlock()
+	v.table.unpin(n)
+}
+
+// flusher writes back files in the background: those that asked for it, and
+// the biggest when the arena runs low.
+func (v *Volume) flusher() {
+	defer v.background.Done()
+	for {
+		select {
+		case <-v.stop:
+			return
+		case <-v.flushWanted:
+		}
+		for v.writable() == nil {
+			n := v.pickDirty()
+			if n == nil {
+				break
+			}
+			_ = v.writeBack(n) // fail has logged it
+			v.table.unpin(n)
+		}
+	}
+}
+
+// pickDirty returns, pinned, the inode with the most dirty blocks if there is
+// a reason to write it back.
+func (v *Volume) pickDirty() *Inode {
+	low := v.arena.low()
+	v.dirtyMu.Lock()
+	files := make([]*Inode, 0, len(v.dirtyFiles))
+	for n := range v.dirtyFiles {
+		v.table.repin(n)
+		files = append(files, n)
+	}
+	v.dirtyMu.Unlock()
+	var best *Inode
+	most := 0
+	for _, n := range files {
+		n.mu.RLock()
+		d := n.content.dirty
+		if !low && !n.settled(v.now()) {
+			d = 0
+		}
+		n.mu.RUnlock()
+		if d > most {
+			if best != nil {
+				v.table.unpin(best)
+			}
+			best, most = n, d
+		} else {
+			v.table.unpin(n)
+		}
+	}
+	if best != nil && most < writeBackBlocks && !low {
+		v.table.unpin(best)
+		return nil
+	}
+	return best
+}
+
+func (v *Volume) wakeFlusher() {
+	select {
+	case v.flushWanted <- struct{}{}:
+	default:
+	}
+}
