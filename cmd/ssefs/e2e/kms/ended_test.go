@@ -1,0 +1,180 @@
+package kms
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime/debug"
+	"testing"
+	"time"
+
+	"ssefs/cmd/ssefs/e2e/drive"
+	"ssefs/cmd/ssefs/e2e/expect"
+
+	"golang.org/x/sys/unix"
+)
+
+const pages = 8
+
+// readMapping is the helper that maps a file and says, for each page number it hears, what byte the page begins with, or
+// SIGBUS.
+func readMapping(p *drive.Peer) error {
+	fd, err := unix.Open(p.Args[0], unix.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	m, err := unix.Mmap(fd, 0, pages<<12, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	if err := unix.Close(fd); err != nil {
+		return err
+	}
+	debug.SetPanicOnFault(true)
+	read := func(page int) (found string) {
+		defer func() {
+			if recover() != nil {
+				found = "SIGBUS"
+			}
+		}()
+		return fmt.Sprint(m[page<<12])
+	}
+	if err := p.Say("mapped"); err != nil {
+		return err
+	}
+	for {
+		line, err := p.Hear()
+		if err != nil {
+			return nil
+		}
+		var page int
+		if _, err := fmt.Sscan(line, &page); err != nil {
+			return err
+		}
+		if err := p.Say(read(page)); err != nil {
+			return err
+		}
+	}
+}
+
+// ending is a way in which a key stops being usable, and what brings it back.
+type ending struct {
+	name  string
+	make  func(t *testing.T, d *drive.Drive) (key string)
+	end   func(t *testing.T, d *drive.Drive, key string)
+	again func(t *testing.T, d *drive.Drive, key string)
+	errno unix.Errno
+}
+
+func endings() []ending {
+	internal := func(t *testing.T, d *drive.Drive) string { return createKey(t, d) }
+	var material string // of the external key, encrypted, with its token beside it
+	external := func(t *testing.T, d *drive.Drive) string {
+		key := createKey(t, d, "--origin", "EXTERNAL")
+		material = prepareImport(t, d, key)
+		importMaterial(d, key, material)
+		return key
+	}
+	imported := func(_ *testing.T, d *drive.Drive, key string) { importMaterial(d, key, material) }
+	return []ending{
+		{
+			"disabled", internal,
+			func(_ *testing.T, d *drive.Drive, key string) { d.MustCLI("kms", "disable", key) },
+			func(_ *testing.T, d *drive.Drive, key string) { d.MustCLI("kms", "enable", key) }, unix.EKEYREVOKED,
+		},
+		{
+			"to be deleted", internal,
+			func(_ *testing.T, d *drive.Drive, key string) { d.MustCLI("kms", "schedule-deletion", key, "--yes") },
+			func(_ *testing.T, d *drive.Drive, key string) { d.MustCLI("kms", "cancel-deletion", key) }, unix.EKEYREVOKED,
+		},
+		{
+			"material deleted", external,
+			func(_ *testing.T, d *drive.Drive, key string) { d.MustCLI("kms", "delete-material", key, "--yes") },
+			imported, unix.ENOKEY,
+		},
+		{
+			"material expired", external,
+			func(t *testing.T, d *drive.Drive, key string) {
+				// Importing the same material again sets when it expires; the daemon ends it by itself.
+				importMaterial(d, key, material, "--expires", "2s")
+				for begin := time.Now(); decode[keyInfo](t, d.MustCLI("kms", "describe", key, "--json")).State != "PendingImport"; {
+					if time.Since(begin) > 20*time.Second {
+						t.Fatalf("the material does not expire")
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				// The state is that of the clock; the files are taken out of memory within a moment.
+				time.Sleep(time.Second)
+			},
+			imported, unix.EKEYEXPIRED,
+		},
+	}
+}
+
+// TestKeysEndInUse: for each way in which a key ends, files under it that are closed, open, cached, mapped, just written
+// and just made are cut off at once with that way's errno; nothing is lost when the key is back.
+func TestKeysEndInUse(t *testing.T) {
+	for _, how := range endings() {
+		t.Run(how.name, func(t *testing.T) {
+			d := drive.New(t, drive.Options{})
+			key := how.make(t, d)
+			dir := d.Bucket("b")
+			expect.SetXattr(t, dir, policyAttr, "KMS:"+key)
+			p := func(name string) string { return filepath.Join(dir, name) }
+			names := []string{"closed", "open", "cached", "mapped"}
+			want := map[string][]byte{}
+			for i, name := range names {
+				want[name] = expect.Random(uint64(i), pages<<12)
+				expect.Write(t, p(name), want[name])
+			}
+			d.Remount()
+			open := expect.Open(t, p("open"), unix.O_RDWR, 0)
+			open.Pread(100, 0)
+			expect.Contents(t, p("cached"), want["cached"])
+			mapping := drive.Start(t, "mapping", p("mapped"))
+			mapping.Expect("mapped")
+			mapping.Say("3")
+			mapping.Expect(fmt.Sprint(want["mapped"][3<<12]))
+			open.Pwrite([]byte("not synced"), 5000)
+			copy(want["open"][5000:], "not synced")
+			fresh := expect.Create(t, p("fresh"))
+			want["fresh"] = expect.Random(9, 3000)
+			fresh.Pwrite(want["fresh"], 0)
+			names = append(names, "fresh")
+
+			how.end(t, d, key)
+			for _, name := range names {
+				for _, flags := range []int{unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR | unix.O_TRUNC} {
+					_, err := unix.Open(p(name), flags, 0)
+					expect.Errno(t, err, how.errno, "open %s with flags %#o", name, flags)
+				}
+				expect.Errno(t, unix.Truncate(p(name), 1), how.errno, "truncate %s", name)
+				expect.Equal(t, expect.Stat(t, p(name)).Size, int64(len(want[name])), "size of %s", name)
+			}
+			_, err := unix.Open(p("new"), unix.O_CREAT|unix.O_WRONLY, 0o644)
+			expect.Errno(t, err, how.errno, "create")
+			_, err = unix.Pread(open.Fd, make([]byte, 100), 0)
+			expect.Errno(t, err, how.errno, "read of an open file")
+			_, err = unix.Pread(fresh.Fd, make([]byte, 100), 0)
+			expect.Errno(t, err, how.errno, "read of a file just made")
+			for _, page := range []string{"3", "5"} {
+				mapping.Say(page)
+				mapping.Expect("SIGBUS")
+			}
+
+			how.again(t, d, key)
+			for _, name := range names {
+				expect.Contents(t, p(name), want[name])
+			}
+			expect.Bytes(t, open.Pread(pages<<12, 0), want["open"], "the open file, through its old descriptor")
+			mapping.Say("3")
+			mapping.Expect(fmt.Sprint(want["mapped"][3<<12]))
+			mapping.Wait()
+			open.Close()
+			fresh.Close()
+			d.Remount()
+			for _, name := range names {
+				expect.Contents(t, p(name), want[name])
+			}
+		})
+	}
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"ssefs/cmd/ssefs/internal/daemon"
+	"ssefs/cmd/ssefs/internal/exit"
+	"ssefs/cmd/ssefs/internal/ops"
+	"ssefs/cmd/ssefs/internal/session"
+)
+
+// fsckName is the name of the command that answers with the codes of fsck(8).
+const fsckName = "fsck"
+
+func (a *app) fsckCommand() *cobra.Command {
+	var req ops.CheckRequest
+	cmd := &cobra.Command{
+		Use:   fsckName + " [STORE]",
+		Short: "Check a volume for damage",
+		Long: `Check every record of a volume: that it is there, authentic, current, and agrees with the
+others. With --data the contents of all files are read too. Nothing is changed. A mounted
+volume is checked as it is at that moment, while it stays in use.
+
+Exit codes are those of fsck(8): 0 clean, 4 errors found, 8 the check could not be carried
+out, 16 the command line is wrong.`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: directories,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				if a.store != "" && a.store != args[0] {
+					return exit.Errorf(exit.FsckUsage, "the store is named twice: %s and %s", args[0], a.store)
+				}
+				a.store = args[0]
+			}
+			return fsckCode(a.fsck(cmd.Context(), req))
+		},
+	}
+	cmd.Flags().BoolVar(&req.Contents, "data", false, "read and verify the contents of all files too")
+	return a.jsonFlag(a.volumeFlags(cmd))
+}
+
+// errProblems ends a check that found errors; what they are has been printed.
+var errProblems = errors.New("the volume has errors")
+
+// fsckCode translates an error to the codes of fsck(8). A store too damaged to be opened has errors.
+func fsckCode(err error) error {
+	code := exit.FsckOperational
+	switch {
+	case errors.Is(err, errProblems), exit.Of(err) == exit.Damaged:
+		code = exit.FsckErrors
+	case exit.Of(err) == exit.Usage:
+		code = exit.FsckUsage
+	}
+	return exit.With(code, err)
+}
+
+func (a *app) fsck(ctx context.Context, req ops.CheckRequest) error {
+	result, err := a.check(ctx, req)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		if err := a.show(result.Report, nil); err != nil {
+			return err
+		}
+	} else if err := a.writeCheck(result); err != nil {
+		return err
+	}
+	if result.Errors > 0 {
+		return errProblems
+	}
+	return nil
+}
+
+func (a *app) writeCheck(r ops.CheckResult) error {
+	for _, line := range append(r.Problems, r.Notes...) {
+		if _, err := fmt.Fprintln(a.out, printable(line)); err != nil {
+			return err
+		}
+	}
+	verdict := "clean"
+	if r.Errors+r.Warnings > 0 {
+		verdict = plural(r.Errors, "error") + ", " + plural(r.Warnings, "warning")
+	}
+	_, err := fmt.Fprintf(a.out, "%s: %s\n", verdict, r.Summary)
+	return err
+}
+
+// check has the daemon check a mounted volume; a store that is not mounted is opened here, without the volume in it,
+// which damage may keep from opening.
+func (a *app) check(ctx context.Context, req ops.CheckRequest) (ops.CheckResult, error) {
+	var result ops.CheckResult
+	var t *target
+	var err error
+	if a.store == "" {
+		t, err = a.find(ctx, nil)
+	} else {
+		t, err = a.findServed(ctx, a.store)
+	}
+	if err != nil {
+		return result, err
+	}
+	if t != nil {
+		err := t.Call(ctx, ops.Check, req, &result)
+		if closeErr := t.close(); err == nil {
+			err = closeErr
+		}
+		return result, err
+	}
+	if err := daemon.Harden(); err != nil {
+		return result, err
+	}
+	path, err := filepath.Abs(a.store)
+	if err != nil {
+		return result, err
+	}
+	secret, err := a.unlockSecret(ctx, path)
+	if err != nil {
+		return result, err
+	}
+	defer secret.Wipe()
+	logger := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	i, err := session.Inspect(ctx, path, secret, session.Options{Logger: logger})
+	if err != nil {
+		return result, err
+	}
+	bar := a.progress()
+	result, err = ops.RunCheck(ctx, i.Material(), req, ops.CheckOptions{KeystoreError: i.KeystoreError, HeaderError: i.HeaderError, Progress: bar.step})
+	bar.close()
+	if closeErr := i.Close(); err == nil {
+		err = closeErr
+	}
+	return result, err
+}

@@ -1,0 +1,88 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"ssefs/cmd/ssefs/internal/control"
+)
+
+// Volume says which volume a daemon serves, and where.
+type Volume struct {
+	PID        int       `json:"pid"`
+	ID         string    `json:"volume_id"`
+	Store      string    `json:"store"`
+	Mountpoint string    `json:"mountpoint"`
+	Bucket     string    `json:"bucket,omitempty"`
+	ReadOnly   bool      `json:"read_only"`
+	UID        int       `json:"uid"`
+	Since      time.Time `json:"since"`
+}
+
+// VolumeStatus is how a volume does.
+type VolumeStatus struct {
+	Volume
+	DefaultPolicy string `json:"default_policy"`
+	Region        string `json:"region"`
+	Buckets       int    `json:"buckets"`
+	Inodes        uint64 `json:"inodes"`
+	// The disk that the store lies on: its size, and what is free for the drive.
+	Total     int64 `json:"total_bytes"`
+	Available int64 `json:"available_bytes"`
+	// StoreBytes is what the store's database takes up.
+	StoreBytes int64 `json:"store_bytes"`
+}
+
+func (o *Operations) info(context.Context, control.Peer, None) (Volume, error) {
+	return Volume{
+		PID:        os.Getpid(),
+		ID:         o.session.ID().String(),
+		Store:      o.session.Path(),
+		Mountpoint: o.mount.Mountpoint,
+		Bucket:     o.mount.Bucket,
+		ReadOnly:   o.session.ReadOnly(),
+		UID:        os.Getuid(),
+		Since:      o.session.Since(),
+	}, nil
+}
+
+func (o *Operations) status(ctx context.Context, peer control.Peer, _ None) (VolumeStatus, error) {
+	info, err := o.info(ctx, peer, None{})
+	if err != nil {
+		return VolumeStatus{}, err
+	}
+	v := o.session.Volume()
+	buckets, err := v.Buckets()
+	if err != nil {
+		return VolumeStatus{}, err
+	}
+	size, err := v.Statfs()
+	if err != nil {
+		return VolumeStatus{}, err
+	}
+	lsm, vlog := o.session.DB().Size()
+	settings := v.Settings()
+	return VolumeStatus{
+		Volume: info, DefaultPolicy: settings.DefaultPolicy.String(), Region: settings.Region,
+		Buckets: len(buckets), Inodes: size.Inodes, Total: int64(size.Total), Available: int64(size.Available),
+		StoreBytes: lsm + vlog,
+	}, nil
+}
+
+func (o *Operations) sync(_ context.Context, _ control.Peer, _ None) (None, error) {
+	return None{}, o.session.Volume().Sync()
+}
+
+func (o *Operations) waitClosed(ctx context.Context, _ control.Peer, _ None) (None, error) {
+	if o.mount.Closed == nil {
+		return None{}, errors.New("the volume is not mounted")
+	}
+	select {
+	case <-o.mount.Closed:
+		return None{}, o.mount.CloseError()
+	case <-ctx.Done():
+		return None{}, ctx.Err()
+	}
+}

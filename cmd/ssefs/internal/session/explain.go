@@ -1,0 +1,23 @@
+package session
+
+import (
+	"errors"
+
+	"ssefs/cmd/ssefs/internal/exit"
+	"ssefs/store"
+)
+
+// Explain says in the user's words, with the remedy, what the errors of a store directory mean. Others stay as they are.
+func Explain(path string, err error) error {
+	switch {
+	case errors.Is(err, store.ErrUnfinished):
+		return exit.Errorf(exit.NoStore, "the making of the store %s was interrupted: start it over with --create", path)
+	case errors.Is(err, store.ErrMissing):
+		return exit.Errorf(exit.NoStore, "there is no store at %s: make one with --create", path)
+	case errors.Is(err, store.ErrNotStore):
+		return exit.Errorf(exit.NoStore, "%s is not a store", path)
+	case errors.Is(err, store.ErrNotEmpty):
+		return exit.Errorf(exit.NoStore, "%s is not empty: a store is made in a new or an empty directory", path)
+	}
+	return err
+}
