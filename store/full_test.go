@@ -230,3 +230,71 @@ func TestCloseWithoutSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestFullDuringCompaction: what a compaction writes beside its input was
+// counted when the space for it was held back, so it must not count again and
+// have removals refused while it goes on.
+func TestFullDuringCompaction(t *testing.T) {
+	dir := mountTmpfs(t, 96<<20)
+	path := filepath.Join(dir, "store")
+	d, db, err := create(path, fillOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for ; ; n++ {
+		var b Batch
+		b.Put(fillKey('k', n), make([]byte, 4<<10))
+		if _, err := db.Commit(&b); errors.Is(err, ErrFull) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove := func(i int) error {
+		var b Batch
+		b.UseReserve()
+		b.Delete(fillKey('k', i))
+		_, err := db.Commit(&b)
+		return err
+	}
+	// Take all but half of what flushes and compactions may need.
+	fsys, err := statFS(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	take := fsys.free + db.ballast.held() - db.floor.Load()/2
+	occupy := func(name string) string {
+		file := filepath.Join(db.path(), name)
+		f, err := os.Create(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, take), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	db.commitMu.Lock()
+	err = db.ballast.drop()
+	db.commitMu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := occupy("other")
+	if err := remove(0); !errors.Is(err, ErrFull) {
+		t.Errorf("removing beside somebody else's file: %v", err)
+	}
+	if err := os.Rename(other, filepath.Join(db.path(), "999999.sst")); err != nil {
+		t.Fatal(err)
+	}
+	if err := remove(0); err != nil {
+		t.Errorf("removing beside an unfinished table: %v", err)
+	}
+	if err := os.Remove(filepath.Join(db.path(), "999999.sst")); err != nil {
+		t.Fatal(err)
+	}
+	if err := closeBoth(d, db); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -122,11 +123,11 @@ func allocated(info fs.FileInfo) int64 {
 // updateFloor works out anew what flushes and compactions may need. It is called
 // when a memtable was replaced and now and then while compaction may be going on.
 func (db *DB) updateFloor() {
-	table := db.opt.MemTableSize + db.opt.MemTableSize/8 // with index and filter
+	flushed := db.opt.MemTableSize + db.opt.MemTableSize/8 // with index and filter
 	pending := max(1, db.countWALs())
 	levels := db.bdb.Levels()
 	var all int64
-	floor := pending*table + floorMargin
+	floor := pending*flushed + floorMargin
 	for _, l := range levels {
 		all += l.Size
 		if l.IsBaseLevel && int64(levels[0].NumTables)+pending >= levelZeroTables-1 {
@@ -138,8 +139,8 @@ func (db *DB) updateFloor() {
 	// besides that of level 0.
 	floor += db.largestOverlap(levels)
 	db.floor.Store(floor)
-	db.reserve.Store((pending+1)*table + all + floorMargin)
-	db.promise.Store(levelZeroTables*table + all + floorMargin)
+	db.reserve.Store((pending+1)*flushed + all + floorMargin)
+	db.promise.Store(levelZeroTables*flushed + all + floorMargin)
 }
 
 // largestOverlap returns how much is rewritten at most to compact a table of a
@@ -216,20 +217,82 @@ func (db *DB) admit(n int64, p privilege) (plenty bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	plenty, err = db.judge(fsys.free, n, p)
+	if !errors.Is(err, ErrFull) {
+		return plenty, err
+	}
+	// A compaction going on takes up space that the floor counts still to come,
+	// and keeps its input until it ends. Without this, removals would be refused
+	// for as long as a compaction for earlier removals takes.
+	db.updateFloor()
+	free, err := db.freeButForCompaction()
+	if err != nil {
+		return false, err
+	}
+	return db.judge(free, n, p)
+}
+
+// judge is admit with the given space free.
+func (db *DB) judge(free, n int64, p privilege) (plenty bool, err error) {
 	least := n + db.floor.Load()
-	avail := fsys.free + db.ballast.held()
+	avail := free + db.ballast.held()
 	comfort := max(least, n+db.reserve.Load()) + db.opt.BallastSize/2
 	// Ordinary commits do not touch the ballast.
-	if p == ordinary && (avail < comfort || fsys.free < least) {
+	if p == ordinary && (avail < comfort || free < least) {
 		return false, fmt.Errorf("%w: %d bytes are free and %d are needed", ErrFull, avail, comfort)
 	}
 	if avail < least {
 		return false, fmt.Errorf("%w: %d bytes are free and %d are needed", ErrFull, avail, least)
 	}
-	if fsys.free < least {
+	if free < least {
 		return false, db.ballast.drop()
 	}
-	return fsys.free >= comfort, nil
+	return free >= comfort, nil
+}
+
+// freeButForCompaction returns the free space and what tables take up that are
+// not in use: those that are being written, and those that are about to be
+// removed. It is never above what would be free without them, since a table
+// counts with the smaller of its sizes before and after free space was looked at.
+func (db *DB) freeButForCompaction() (int64, error) {
+	before, err := db.unusedTables()
+	if err != nil {
+		return 0, err
+	}
+	fsys, err := statFS(db.dir.path)
+	if err != nil {
+		return 0, err
+	}
+	after, err := db.unusedTables()
+	if err != nil {
+		return 0, err
+	}
+	for name, size := range before {
+		fsys.free += min(size, after[name])
+	}
+	return fsys.free, nil
+}
+
+// unusedTables returns the space taken up by each table file that is in no level.
+func (db *DB) unusedTables() (map[string]int64, error) {
+	entries, err := os.ReadDir(db.path())
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	unused := make(map[string]int64)
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != extTable {
+			continue
+		}
+		if info, err := e.Info(); err == nil { // else removed meanwhile
+			unused[e.Name()] = allocated(info)
+		}
+	}
+	// The files first: a table that comes into use meanwhile does not count.
+	for _, t := range db.bdb.Tables() {
+		delete(unused, filepath.Base(table.IDToFilename(t.ID)))
+	}
+	return unused, nil
 }
 
 // spare reports whether n bytes can be written beside what flushes and
