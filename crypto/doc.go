@@ -11,12 +11,12 @@
 //
 // # Primitives, and why these
 //
-// Everything sealed is sealed with XAES-256-GCM (C2SP): its 192-bit nonces are drawn at random for each
-// sealing, so there is no counter to keep. An old copy of the store may be restored and written again under
+// Everything sealed is sealed with XAES-256-GCM (C2SP): its 192-bit nonces are drawn at random (which part of
+// them for each sealing, RecordSealer and FileCipher say), so there is no counter to keep. An old copy of the store may be restored and written again under
 // the same keys without repeating a nonce, which would be fatal with the 96-bit nonces or counters of plain
 // GCM. Underneath it is the AES-GCM of the standard library, in hardware on every machine that matters.
-// Nonces always come straight from the operating system, never from a buffer in this process: a virtual
-// machine resumed twice from one snapshot would otherwise draw the same buffered nonces twice.
+// At least 96 bits of each come straight from the operating system, never from a buffer in this process: a
+// virtual machine resumed twice from one snapshot would otherwise draw the same buffered nonces twice.
 //
 // Everything hashed under a key is HMAC-SHA256, whose security as a pseudorandom function is the least
 // disputed there is. Keys are derived with HKDF-SHA256, the standard construction over the same primitive.

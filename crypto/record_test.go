@@ -74,3 +74,42 @@ func TestRecordSealerConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestRecordSealerNonces: no two records have the same nonce, few have the same
+// half that selects the derived key, and more such halves than are remembered
+// open all the same.
+func TestRecordSealerNonces(t *testing.T) {
+	s := testSealer(t, testKey(t, 1), VolumeID{1})
+	key, plain := []byte("i"), []byte("record")
+	nonces := make(map[[NonceSize]byte]bool)
+	prefixes := make(map[[prefixSize]byte]int)
+	const n = 3*sealBatchSize + 1
+	for range n {
+		sealed := s.Seal(nil, key, plain)
+		nonces[[NonceSize]byte(sealed)] = true
+		prefixes[[prefixSize]byte(sealed)]++
+	}
+	if len(nonces) != n {
+		t.Errorf("%d records have %d nonces", n, len(nonces))
+	}
+	if len(prefixes) != 4 {
+		t.Errorf("%d records share %d prefixes, want 4", n, len(prefixes))
+	}
+	for p, uses := range prefixes {
+		if uses > sealBatchSize {
+			t.Errorf("%d records share the prefix %x", uses, p)
+		}
+	}
+	// Two sealers of one key stand for the two copies of a restored store.
+	var sealed [][]byte
+	for range 2 * len(s.opened) {
+		sealed = append(sealed, testSealer(t, testKey(t, 1), VolumeID{1}).Seal(nil, key, plain))
+	}
+	for range 2 {
+		for _, r := range sealed {
+			if out, err := s.Open(nil, key, r); err != nil || !bytes.Equal(out, plain) {
+				t.Fatalf("opened is %q: %v", out, err)
+			}
+		}
+	}
+}
