@@ -31,9 +31,17 @@ func fillAttr(out *gofuse.Attr, ino uint64, a *record.Attr) {
 	}
 }
 
+// tell returns the attributes of an inode for a reply that the kernel takes them
+// from.
+func tell(n *volume.Inode) record.Attr {
+	a := n.Stat()
+	n.Told.Store(a.Blocks)
+	return a
+}
+
 // entry fills the reply that tells the kernel an inode, and counts it.
 func (d *drive) entry(out *gofuse.EntryOut, n *volume.Inode) {
-	a := n.Stat()
+	a := tell(n)
 	d.v.Remember(n)
 	d.fillEntry(out, n.Ino, &a)
 }
@@ -53,13 +61,13 @@ func (d *drive) GetAttr(_ <-chan struct{}, in *gofuse.GetAttrIn, out *gofuse.Att
 		return d.status(err, nil)
 	}
 	defer d.v.Unpin(n)
-	d.fillAttrOut(out, n)
+	a := tell(n)
+	fillAttrOut(out, n.Ino, &a)
 	return gofuse.OK
 }
 
-func (d *drive) fillAttrOut(out *gofuse.AttrOut, n *volume.Inode) {
-	a := n.Stat()
-	fillAttr(&out.Attr, n.Ino, &a)
+func fillAttrOut(out *gofuse.AttrOut, ino uint64, a *record.Attr) {
+	fillAttr(&out.Attr, ino, a)
 	out.SetTimeout(cacheTime)
 }
 
@@ -70,7 +78,7 @@ func (d *drive) Statx(_ <-chan struct{}, in *gofuse.StatxIn, out *gofuse.StatxOu
 		return d.status(err, nil)
 	}
 	defer d.v.Unpin(n)
-	a := n.Stat()
+	a := tell(n)
 	var attr gofuse.Attr
 	fillAttr(&attr, n.Ino, &a)
 	out.SetTimeout(cacheTime)
@@ -102,7 +110,13 @@ func (d *drive) SetAttr(_ <-chan struct{}, in *gofuse.SetAttrIn, out *gofuse.Att
 	if err := d.setAttr(n, in); err != nil {
 		return d.status(err, n)
 	}
-	d.fillAttrOut(out, n)
+	// The kernel sends times only when it writes back the ones it keeps itself,
+	// and then does not look at the reply.
+	a := n.Stat()
+	if in.Valid&^(gofuse.FATTR_MTIME|gofuse.FATTR_CTIME|gofuse.FATTR_FH) != 0 {
+		a = tell(n)
+	}
+	fillAttrOut(out, n.Ino, &a)
 	return gofuse.OK
 }
 

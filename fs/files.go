@@ -60,21 +60,31 @@ func (d *drive) Open(_ <-chan struct{}, in *gofuse.OpenIn, out *gofuse.OpenOut) 
 
 // Release closes a file.
 func (d *drive) Release(_ <-chan struct{}, in *gofuse.ReleaseIn) {
-	if h, err := d.handles.get(in.Fh); err == nil {
-		d.forgetBlocks(h)
+	if h, err := d.handles.get(in.Fh); err == nil && h.writes {
+		d.forgetBlocks(h.n, 0)
 	}
 	d.release(in.Fh)
 }
 
-// forgetBlocks makes the kernel ask for the attributes of a file again if it
-// was written to: of those it remembers, the number of blocks is not true any
-// more. A notification without a range drops attributes only; the kernel sends
-// no request for it and takes no lock, so that a handler may send it.
-func (d *drive) forgetBlocks(h *handle) {
-	if h.wrote.Swap(false) {
-		d.kernel.InodeNotify(d.node(h.n.Ino), -1, 0)
+// forgetBlocks makes the kernel ask for the attributes of a file again if of
+// those it remembers the number of blocks is wrong by more than the given
+// number. It counts no blocks itself, and learns nothing from the replies to
+// WRITE. A notification without a range drops attributes only; the kernel sends
+// no request for it and takes no lock, so that a handler may send it. But it
+// also forgets that the file has no capabilities, so that the next write asks
+// for these, too: hence not after every change.
+func (d *drive) forgetBlocks(n *volume.Inode, slack uint64) {
+	told, blocks := n.Told.Load(), n.Stat().Blocks
+	if max(told, blocks)-min(told, blocks) > slack {
+		n.Told.Store(blocks)
+		d.kernel.InodeNotify(d.node(n.Ino), -1, 0)
 	}
 }
+
+// syncSlack is by which part of its blocks a file that is being written to and
+// synced may differ from what the kernel knows: a log that is synced for each
+// entry would otherwise cost three requests each time instead of one.
+const syncSlack = 8
 
 // Flush is not needed: what an application wrote was sent here before. The
 // kernel does not ask again.
@@ -130,7 +140,6 @@ func (d *drive) Write(_ <-chan struct{}, in *gofuse.WriteIn, data []byte) (uint3
 }
 
 func (d *drive) write(h *handle, in *gofuse.WriteIn, off uint64, data []byte) error {
-	h.wrote.Store(true)
 	if in.WriteFlags&gofuse.WRITE_CACHE != 0 {
 		return d.v.WriteBack(h.n, off, data)
 	}
@@ -163,7 +172,9 @@ func (d *drive) Fsync(_ <-chan struct{}, in *gofuse.FsyncIn) gofuse.Status {
 		}
 		return d.status(err, h.n)
 	}
-	d.forgetBlocks(h)
+	if h.writes {
+		d.forgetBlocks(h.n, h.n.Told.Load()/syncSlack)
+	}
 	if h.listing == nil && !h.n.Unlocked() { // its key was revoked
 		return d.status(d.v.Open(bg, h.n, h.caller.kms()), h.n)
 	}
@@ -227,7 +238,6 @@ func (d *drive) Fallocate(_ <-chan struct{}, in *gofuse.FallocateIn) gofuse.Stat
 	if err := d.v.DropPriv(h.n, setIDAfter(&in.InHeader)); err != nil {
 		return d.status(err, h.n)
 	}
-	h.wrote.Store(true)
 	return d.status(d.v.Allocate(h.n, in.Offset, in.Length, mode), h.n)
 }
 
@@ -262,7 +272,6 @@ func (d *drive) CopyFileRange(_ <-chan struct{}, in *gofuse.CopyFileRangeIn) (ui
 	if err := d.v.DropPriv(to.n, setIDAfter(&in.InHeader)); err != nil {
 		return 0, d.status(err, to.n)
 	}
-	to.wrote.Store(true)
 	length := min(in.Len, maxCopy)
 	buf := make([]byte, min(length, copyStep))
 	done := uint64(0)

@@ -2,7 +2,6 @@ package fs
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"ssefs/fs/volume"
 )
@@ -12,8 +11,7 @@ type handle struct {
 	n       *volume.Inode // pinned, and acquired
 	caller  caller
 	writes  bool
-	wrote   atomic.Bool // since the kernel was last told to ask for attributes
-	listing *listing    // of a directory
+	listing *listing // of a directory
 }
 
 // handleTable numbers the open handles. 0 is no handle.

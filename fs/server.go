@@ -101,7 +101,7 @@ func mountOptions(cfg Config) *gofuse.MountOptions {
 		EnableSymlinkCaching:     true,
 		ExplicitDataCacheControl: true,
 		ExtraCapabilities: gofuse.CAP_WRITEBACK_CACHE | gofuse.CAP_HANDLE_KILLPRIV_V2 | gofuse.CAP_EXPORT_SUPPORT |
-			gofuse.CAP_DONT_MASK | gofuse.CAP_SETXATTR_EXT | gofuse.CAP_READDIRPLUS_AUTO | gofuse.CAP_ASYNC_DIO |
+			gofuse.CAP_DONT_MASK | gofuse.CAP_SETXATTR_EXT | gofuse.CAP_ASYNC_DIO |
 			gofuse.CAP_DIRECT_IO_ALLOW_MMAP,
 		PanicHandler: func(p any) gofuse.Status {
 			cfg.Logger.Error("a request failed for a fault of the program; please report it", "panic", p, "stack", string(debug.Stack()))

@@ -12,7 +12,7 @@ func (n *Inode) Stat() record.Attr {
 	defer n.mu.RUnlock()
 	a := n.Attr
 	if n.IsRegular() {
-		a.Blocks += uint64(n.content.dirty) // as if none of them replaced another
+		a.Blocks += uint64(n.content.added)
 	}
 	return a
 }

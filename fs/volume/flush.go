@@ -68,7 +68,7 @@ func (v *Volume) mapDirty(e *epoch, n *Inode) []*flight {
 	e.drop(n.Ino, drops, v.now())
 	e.weight.Add(int64(c.weight))
 	v.dataWeight.Add(-int64(c.weight))
-	c.weight, c.dirty = 0, 0
+	c.weight, c.dirty, c.added = 0, 0, 0
 	for _, ch := range c.chunks {
 		ch.leaf.held = false
 	}

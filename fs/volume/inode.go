@@ -17,6 +17,10 @@ const RootInode = 1
 type Inode struct {
 	Ino uint64
 
+	// Told is the number of blocks that the kernel was last told. It belongs to
+	// the package that serves the kernel.
+	Told atomic.Uint64
+
 	// pins counts users, guarded by the table shard's mutex.
 	pins       int
 	prev, next *Inode // in the shard's list of inodes without pins
@@ -70,6 +74,7 @@ type directory struct {
 type content struct {
 	chunks  map[uint64]*chunk  // dirty blocks by leaf index
 	dirty   int                // dirty blocks
+	added   int                // those of them that replace no stored block
 	weight  int                // what flushing them adds to an epoch, see weigh
 	flights map[uint64]*flight // data records that are not stored yet
 	size    uint64             // size as of the last flush: what is encoded

@@ -92,7 +92,9 @@ func (v *Volume) readInode(ino uint64) (*record.Inode, error) {
 func (v *Volume) Peek(ino uint64) (record.Attr, string, error) {
 	if n := v.table.pin(ino); n != nil {
 		defer v.Unpin(n)
-		return n.Stat(), n.keyID, nil
+		a := n.Stat()
+		n.Told.Store(a.Blocks)
+		return a, n.keyID, nil
 	}
 	r, err := v.readInode(ino)
 	if err != nil {

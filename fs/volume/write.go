@@ -169,6 +169,9 @@ func (v *Volume) dirtyBlock(n *Inode, s *spare, logical uint64, old oldContents)
 	*slot = s.pop()
 	ch.count++
 	n.content.dirty++
+	if !ch.mapped(logical % leafBlocks) {
+		n.content.added++
+	}
 	w := 0
 	if ch.count <= ownRecord {
 		w = blockWeight
@@ -179,6 +182,12 @@ func (v *Volume) dirtyBlock(n *Inode, s *spare, logical uint64, old oldContents)
 	v.weigh(n, w)
 	v.queue(n)
 	return b, nil
+}
+
+// mapped reports whether a block of the chunk has contents that are stored.
+func (c *chunk) mapped(block uint64) bool {
+	_, _, _, ok := c.leaf.Lookup(uint16(block))
+	return ok
 }
 
 func (v *Volume) weigh(n *Inode, w int) {
@@ -220,6 +229,9 @@ func (v *Volume) dropDirty(n *Inode, first, end uint64) {
 				ch.refs[b] = 0
 				ch.count--
 				n.content.dirty--
+				if !ch.mapped(uint64(b)) {
+					n.content.added--
+				}
 			}
 		}
 		if ch.count == 0 {

@@ -1,6 +1,7 @@
 package mounting
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,19 @@ func TestMountOptions(t *testing.T) {
 	m := shown(t, s, "fsname=my drive\\, mine,subtype=other")
 	expect.Equal(t, m.Type, "fuse.other", "type with a subtype")
 	expect.Equal(t, m.Source, "my drive, mine", "source with a name")
+}
+
+// TestReadAhead: the kernel reads further ahead than it does by itself.
+func TestReadAhead(t *testing.T) {
+	s := newSite(t)
+	s.created()
+	s.mustMount()
+	var st unix.Stat_t
+	expect.OK(t, unix.Stat(s.point, &st), "stat")
+	kib, err := os.ReadFile(fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(st.Dev), unix.Minor(st.Dev)))
+	expect.OK(t, err, "read-ahead")
+	expect.Equal(t, strings.TrimSpace(string(kib)), "512", "read-ahead in KiB")
+	s.unmount()
 }
 
 func TestReadOnly(t *testing.T) {

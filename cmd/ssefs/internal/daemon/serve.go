@@ -15,6 +15,7 @@ import (
 
 	"ssefs/cmd/ssefs/internal/control"
 	"ssefs/cmd/ssefs/internal/mountopt"
+	"ssefs/cmd/ssefs/internal/mounts"
 	"ssefs/cmd/ssefs/internal/ops"
 	"ssefs/cmd/ssefs/internal/runtimedir"
 	"ssefs/cmd/ssefs/internal/session"
@@ -194,6 +195,7 @@ func (d *drive) run(ctx context.Context, socket string, up Reporter) error {
 		return fmt.Errorf("mount %s: %w", d.cfg.Mountpoint, d.explain(err))
 	}
 	d.server.Store(server)
+	d.readAhead()
 	unmounted := make(chan struct{})
 	go func() {
 		server.Wait()
@@ -214,6 +216,27 @@ func (d *drive) run(ctx context.Context, socket string, up Reporter) error {
 		d.leave(unmounted)
 	}
 	return nil
+}
+
+// readAheadKiB is how far the kernel reads ahead, in units of 1024 bytes. FUSE starts with 128, and its INIT can only
+// lower that. Four times as much means a quarter of the requests; twice that again gains little, and a fault in a
+// mapping reads as much around it.
+const readAheadKiB = 512
+
+// readAhead sets the kernel's read-ahead, which needs root; without, reading takes more requests.
+func (d *drive) readAhead() {
+	if os.Geteuid() != 0 {
+		return
+	}
+	list, err := mounts.List()
+	if err == nil {
+		if m, ok := mounts.At(list, d.cfg.Mountpoint); ok {
+			err = m.SetReadAhead(readAheadKiB)
+		}
+	}
+	if err != nil {
+		d.logger.Debug("the kernel's read-ahead stays as it is", "err", err)
+	}
 }
 
 // maintain has the key service do what becomes due, until the function that it returns is called.
