@@ -245,10 +245,9 @@ func TestLock(t *testing.T) {
 	if info, err := ReadOwner(path); err != nil || info != want {
 		t.Errorf("owner %+v, %v", info, err)
 	}
-	// One that is not closing is not waited for.
-	start := time.Now()
-	if _, err := OpenDirWait(context.Background(), path); !errors.Is(err, ErrInUse) || time.Since(start) > 5*time.Second {
-		t.Errorf("waiting for a store in use: %v after %v", err, time.Since(start))
+	// One that is not closing is not waited for: this would wait for ever.
+	if _, err := OpenDirWait(context.Background(), path); !errors.Is(err, ErrInUse) {
+		t.Errorf("waiting for a store in use: %v", err)
 	}
 	// One that is closing is.
 	if err := d.SetOwner(OwnerInfo{Closing: true}); err != nil {
