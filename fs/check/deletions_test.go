@@ -51,7 +51,7 @@ func TestSweepIsClean(t *testing.T) {
 	before := x.owned(file)
 	x.truncate("/aes/file", 2*leafBytes)
 	x.sync()
-	for deadline := time.Now().Add(time.Minute); len(x.dump(record.OrphanKey(file))) > 0; x.sync() {
+	for deadline := time.Now().Add(2 * time.Minute); len(x.dump(record.OrphanKey(file))) > 0; x.sync() {
 		x.clean(SkipContents)
 		if time.Now().After(deadline) {
 			t.Fatal("what the truncate left is not being deleted")

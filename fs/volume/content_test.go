@@ -242,7 +242,7 @@ func (x *testVolume) wantSeek(n *Inode, m *fileModel, off int) {
 
 // TestSeekHuge: seeking in a file of 16 TiB takes no walk over its holes.
 func TestSeekHuge(t *testing.T) {
-	watchdog(t, time.Minute)
+	watchdog(t)
 	x := newTestVolume(t, Options{})
 	n := x.newFile("/b/f")
 	defer x.v.Unpin(n)
@@ -317,7 +317,7 @@ func TestLeafEviction(t *testing.T) {
 // TestConcurrentContents: readers, writers, syncs and early flushes of one file
 // at once. Every block always holds one byte value throughout.
 func TestConcurrentContents(t *testing.T) {
-	watchdog(t, 2*time.Minute)
+	watchdog(t)
 	x := newTestVolume(t, Options{})
 	n := x.newFile("/b/f")
 	const blocks = 600

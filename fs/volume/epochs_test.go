@@ -238,7 +238,7 @@ func TestKill(t *testing.T) {
 	acked := make(map[string]uint64) // file: seed of its contents
 	r := newRand(t)
 	for round := range 3 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.timeout=60s")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.timeout=10m")
 		cmd.Env = append(os.Environ(), childEnv+"="+path, fmt.Sprintf("SSEFS_TEST_ROUND=%d", round))
 		cmd.Stdin = bytes.NewReader(root.Bytes())
 		var stderr bytes.Buffer

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"ssefs/fs/record"
 	"ssefs/store"
@@ -25,7 +24,7 @@ func (x *testVolume) breakStore() {
 // TestFailedStore: after a commit that failed the drive is read-only, says so,
 // and goes on to show what it showed before, stored or not.
 func TestFailedStore(t *testing.T) {
-	watchdog(t, time.Minute)
+	watchdog(t)
 	x := newTestVolume(t, Options{Logger: quiet(), CachedInodes: 64})
 	stored := x.newFile("/b/stored")
 	x.write(stored, 0, noise(1, 300_000))
@@ -104,7 +103,7 @@ func TestFailedStore(t *testing.T) {
 // TestFailureReleasesWriters: writers that wait for memory when the store fails
 // are told.
 func TestFailureReleasesWriters(t *testing.T) {
-	watchdog(t, time.Minute)
+	watchdog(t)
 	x := newTestVolume(t, Options{Logger: quiet(), DirtyMemory: 1})
 	n := x.newFile("/b/f")
 	x.must(x.v.Sync())
@@ -126,7 +125,7 @@ func TestFailureReleasesWriters(t *testing.T) {
 // TestClosedDatabase: the database is closed underneath. Everything fails with
 // an error, nothing panics.
 func TestClosedDatabase(t *testing.T) {
-	watchdog(t, time.Minute)
+	watchdog(t)
 	x := newTestVolume(t, Options{Logger: quiet()})
 	n := x.newFile("/b/f")
 	x.write(n, 0, noise(1, 100_000))

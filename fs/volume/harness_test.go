@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ssefs/crypto"
 	"ssefs/fs/record"
 	"ssefs/kms"
@@ -91,10 +93,21 @@ func newTestVolumeOn(t testing.TB, o Options, s store.Options) *testVolume {
 	return x
 }
 
-// tempDir returns a directory in memory where there is one: the tests commit
-// thousands of times, and wait for no disk that way.
+// inMemory is where directories in memory are made, and inMemoryRoom the bytes
+// that have to be free there. Containers often have 64 MiB, too few for a store.
+const (
+	inMemory     = "/dev/shm"
+	inMemoryRoom = 4 << 30
+)
+
+// tempDir returns a directory in memory where there is room for one: the tests
+// commit thousands of times, and wait for no disk that way.
 func tempDir(t testing.TB) string {
-	dir, err := os.MkdirTemp("/dev/shm", "ssefs-test-")
+	var fsys unix.Statfs_t
+	if unix.Statfs(inMemory, &fsys) != nil || int64(fsys.Bavail)*fsys.Bsize < inMemoryRoom {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(inMemory, "ssefs-test-")
 	if err != nil {
 		return t.TempDir()
 	}
@@ -343,21 +356,23 @@ func (x *testVolume) list(path string) []string {
 	return out
 }
 
-// eventually waits for something that background work brings about.
+// eventually waits for something that background work brings about; how long
+// only bounds a test that fails.
 func (x *testVolume) eventually(what string, ok func() bool) {
 	x.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			x.Fatalf("never: %s", what)
 		}
 	}
 }
 
-// watchdog ends the process with all stacks if the test takes longer than d,
-// for a deadlock would otherwise wait for go test's own limit.
-func watchdog(t testing.TB, d time.Duration) {
+// watchdog ends the process with all stacks if the test hangs, for a deadlock
+// would otherwise wait for go test's own limit. It waits far longer than a test
+// takes on a machine that has much else to do.
+func watchdog(t testing.TB) {
 	t.Helper()
-	timer := time.AfterFunc(d, func() { panic(fmt.Sprintf("%s hangs: deadlock", t.Name())) })
+	timer := time.AfterFunc(5*time.Minute, func() { panic(fmt.Sprintf("%s hangs: deadlock", t.Name())) })
 	t.Cleanup(func() { timer.Stop() })
 }
 

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"ssefs/fs/record"
 	"ssefs/store"
@@ -38,7 +37,7 @@ func TestEpochsOfLongNames(t *testing.T) {
 // TestEpochsOfManyWriters: writers that were all let in before they make the
 // epoch heavy.
 func TestEpochsOfManyWriters(t *testing.T) {
-	watchdog(t, 2*time.Minute)
+	watchdog(t)
 	x := newTestVolumeOn(t, Options{}, tinyStore())
 	var wg sync.WaitGroup
 	for w := range 48 {
@@ -130,7 +129,7 @@ func TestMountWithManyDeletions(t *testing.T) {
 // TestEpochsOfRandomWrites: small random writes all over a big file, whose old
 // blocks lie in hundreds of packs, and every epoch as heavy as it may become.
 func TestEpochsOfRandomWrites(t *testing.T) {
-	watchdog(t, 3*time.Minute)
+	watchdog(t)
 	x := newTestVolumeOn(t, Options{}, tinyStore())
 	r := newRand(t)
 	n := x.newFile("/b/f")
@@ -181,7 +180,7 @@ func fragment(x *testVolume, n *Inode, leaves, each int) {
 
 // TestArenaExhaustion: more writers than the arena has room for.
 func TestArenaExhaustion(t *testing.T) {
-	watchdog(t, 2*time.Minute)
+	watchdog(t)
 	x := newTestVolume(t, Options{DirtyMemory: 1})
 	var wg sync.WaitGroup
 	for w := range 16 {

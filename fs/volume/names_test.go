@@ -89,7 +89,7 @@ func randomNames(v *Volume, r *rand.Rand, dirs []uint64) error {
 // TestNamesConcurrently: whatever several callers do to names at once, nothing
 // hangs and the volume stays sound, through crashes as well.
 func TestNamesConcurrently(t *testing.T) {
-	watchdog(t, 3*time.Minute)
+	watchdog(t)
 	x := newTestVolume(t, Options{CachedInodes: 64})
 	dirs := []uint64{x.inode("/b")}
 	for _, p := range []string{"/b/A", "/b/A/B", "/b/A/B/C", "/b/D", "/b/D/E"} {
@@ -176,7 +176,7 @@ func (x *testVolume) wantTree() {
 // directory, while the same file is removed, under another name, from that
 // directory. Both lock the two.
 func TestRenameAgainstLinkInChild(t *testing.T) {
-	watchdog(t, time.Minute)
+	watchdog(t)
 	x := newTestVolume(t, Options{})
 	x.v.Unpin(x.newFile("/b/f")) // the file has the lower number
 	x.mkdir("/b/d")
@@ -208,7 +208,7 @@ func TestRenameAgainstLinkInChild(t *testing.T) {
 
 // TestLinkOfDirectory: refused, also with the directory itself as the place.
 func TestLinkOfDirectory(t *testing.T) {
-	watchdog(t, time.Minute)
+	watchdog(t)
 	x := newTestVolume(t, Options{})
 	x.mkdir("/b/d")
 	d := x.resolve("/b/d")
