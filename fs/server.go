@@ -53,7 +53,7 @@ func Serve(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := gofuse.NewServer(d, cfg.Mountpoint, mountOptions(cfg))
+	server, err := gofuse.NewServer(d, cfg.Mountpoint, MountOptions(cfg))
 	if err != nil {
 		d.close()
 		return nil, err
@@ -88,7 +88,9 @@ func (s *Server) EntryChanged(dir uint64, name string) {
 	d.invalidate(dir)
 }
 
-func mountOptions(cfg Config) *gofuse.MountOptions {
+// MountOptions are the options that a drive is mounted with. The benchmark's drive that does nothing has the same ones, so
+// that it shows what they allow.
+func MountOptions(cfg Config) *gofuse.MountOptions {
 	o := &gofuse.MountOptions{
 		AllowOther:               cfg.AllowOther,
 		Options:                  []string{"default_permissions"},

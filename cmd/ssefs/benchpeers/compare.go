@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"ssefs/cmd/ssefs/internal/bench/drives"
+	"ssefs/cmd/ssefs/internal/bench/report"
+	"ssefs/cmd/ssefs/internal/bench/run"
+	"ssefs/cmd/ssefs/internal/bench/workload"
+)
+
+// options are those of the command line.
+type options struct {
+	bin         string
+	rounds      int
+	quick, all  bool
+	workloads   []string
+	drives      []string
+	also        []string
+	backing     string
+	tmpfs, disk string
+	haltPoll    string
+	out         string
+}
+
+// compare measures and shows what came out.
+func compare(ctx context.Context, o options) (err error) {
+	plan := run.Plan{
+		Rounds: o.rounds, Scale: workload.Full(),
+		Tell: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
+	}
+	if o.quick {
+		plan.Rounds, plan.Scale = 1, workload.Quick()
+	}
+	if plan.Workloads, err = run.Select(workload.All(), o.workloads, plan.Tell); err != nil {
+		return err
+	}
+	if plan.Candidates, err = o.candidates(ctx, plan.Tell); err != nil {
+		return err
+	}
+	places, leave, err := o.places()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, leave()) }()
+	plan.Places = places
+	if plan.Scratch, err = os.MkdirTemp("", "ssefs-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(plan.Scratch)) }()
+	r, err := run.Do(ctx, plan)
+	if err != nil {
+		return err
+	}
+	if err := r.WriteTable(os.Stdout); err != nil {
+		return err
+	}
+	if err := o.save(r); err != nil {
+		return err
+	}
+	if n := len(r.Failures); n > 0 {
+		return fmt.Errorf("%d of the measurements failed, see above", n)
+	}
+	return nil
+}
+
+// candidates chooses the drives.
+func (o options) candidates(ctx context.Context, tell func(string, ...any)) ([]run.Candidate, error) {
+	if o.bin == "" {
+		return nil, errors.New("--bin is missing: run this by scripts/bench")
+	}
+	all := known(ctx, programs{
+		ssefs: filepath.Join(o.bin, "ssefs"), nulldrive: filepath.Join(o.bin, "nulldrive"), loopback: filepath.Join(o.bin, "loopback"),
+	})
+	for i, also := range o.also {
+		name, path, ok := strings.Cut(also, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--also %q: give NAME=PATH", also)
+		}
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return nil, err
+		}
+		all = slices.Insert(all, 1+i, run.Candidate{Drive: drives.SSEFS(name, path, "AES256"), Role: report.Subject})
+	}
+	optional := []string{"ssefs-kms", "ssefs-none", "encfs", "cryfs"}
+	var chosen []run.Candidate
+	for _, c := range all {
+		switch {
+		case o.drives != nil && !slices.Contains(o.drives, c.Name()),
+			o.drives == nil && !o.all && slices.Contains(optional, c.Name()):
+			continue
+		case c.Role == report.Peer && !installed(c.Name()):
+			tell("%s is not installed and left out", c.Name())
+			continue
+		}
+		chosen = append(chosen, c)
+	}
+	for _, name := range o.drives {
+		if !slices.ContainsFunc(all, func(c run.Candidate) bool { return c.Name() == name }) {
+			return nil, fmt.Errorf("there is no drive %q", name)
+		}
+	}
+	return chosen, nil
+}
+
+func installed(name string) bool {
+	_, err := exec.LookPath(name)
+	return err == nil
+}
+
+// save writes the report to the directory that was asked for.
+func (o options) save(r *report.Report) error {
+	if o.out == "" {
+		return nil
+	}
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err
+	}
+	for name, write := range map[string]func(w io.Writer) error{"bench.json": r.WriteJSON, "bench.md": r.WriteTable} {
+		if err := writeTo(filepath.Join(o.out, name), write); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeTo(path string, write func(w io.Writer) error) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
