@@ -119,7 +119,7 @@ func (d *Drive) Unmount() {
 // Ended waits for the end of a daemon that was told to stop and checks that it ended well and left no mount.
 func (d *Drive) Ended() {
 	d.t.Helper()
-	if err := d.current().wait(60 * time.Second); err != nil {
+	if err := d.current().wait(mountLimit); err != nil {
 		d.t.Fatalf("the daemon did not end well: %v\n%s", err, tail(d.current().output, 8192))
 	}
 	d.setCurrent(nil)

@@ -24,9 +24,9 @@ import (
 	"time"
 )
 
-// watchdogAfter is how long a test may keep one drive before its daemon is killed: some ten times what the longest one
-// needs on an idle machine.
-const watchdogAfter = 6 * time.Minute
+// watchdogAfter is how long a test may keep one drive before its daemon is killed: more than twenty times what the
+// longest one needs on an idle machine.
+const watchdogAfter = 15 * time.Minute
 
 // Options choose how a drive is made. The zero value is a fresh store opened by a key file, mounted by root with
 // allow_other.

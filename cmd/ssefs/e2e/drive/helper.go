@@ -17,8 +17,8 @@ import (
 // helperVariable tells the test binary, started again, which helper to be.
 const helperVariable = "SSEFS_E2E_HELPER"
 
-// helperLimit bounds the wait for one line of a helper.
-const helperLimit = 30 * time.Second
+// helperLimit bounds the wait for one line of a helper that hangs.
+const helperLimit = 2 * time.Minute
 
 // Helper is code that runs in a process of its own. It talks with its test in lines. The error it returns reaches
 // the test through [Process.Wait].

@@ -76,12 +76,11 @@ func NothingLeft(t testing.TB, store, mountpoint string) {
 	}
 	// A daemon that has closed its store may still be on its way out.
 	pids := daemonsOf(t, store)
-	for range 200 {
+	for deadline := time.Now().Add(mountLimit); time.Now().Before(deadline); pids = daemonsOf(t, store) {
 		if len(pids) == 0 {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
-		pids = daemonsOf(t, store)
 	}
 	for _, pid := range pids {
 		t.Errorf("process %d still serves the store", pid)

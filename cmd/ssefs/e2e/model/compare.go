@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// clockSlack is how far a file's timestamps may be behind the clock: the kernel's coarse clock ticks.
-const clockSlack = 20 * time.Millisecond
-
 // SameNames compares what two states show of their trees without contents, sizes and times, and describes the first
 // difference; the empty string means none. Inode numbers are not compared.
 func SameNames(want, got *FS) string {
@@ -63,7 +60,7 @@ func (m Mtime) Allows(t, now time.Time) bool {
 	if m.Exact != nil {
 		return m.Exact.Equal(t)
 	}
-	return m.NotBefore.IsZero() || !t.Before(m.NotBefore.Add(-clockSlack)) && !t.After(now.Add(clockSlack))
+	return m.NotBefore.IsZero() || !t.Before(m.NotBefore) && !t.After(now)
 }
 
 // FirstDifference describes where contents differ; the empty string means nowhere.

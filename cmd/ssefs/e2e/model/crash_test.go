@@ -41,9 +41,9 @@ func (m *machine) kill(t *rapid.T) {
 	}
 	if rapid.IntRange(0, 15).Draw(t, "idle") == 0 {
 		m.log = append(m.log, "    wait, so that everything is committed")
-		time.Sleep(CommitLimit + 200*time.Millisecond)
+		m.r.d.AwaitCommit()
+		m.history.Committed()
 	}
-	killed := time.Now()
 	more := rapid.IntRange(0, 25).Draw(t, "operations under the kill")
 	delay := time.Duration(rapid.IntRange(0, 4000).Draw(t, "delay")) * time.Microsecond
 	m.log = append(m.log, fmt.Sprintf("    kill the daemon in %v", delay))
@@ -61,14 +61,14 @@ func (m *machine) kill(t *rapid.T) {
 	m.rest()
 	m.r.mountAgain()
 	m.killing, m.dead = false, false
-	m.recover(killed)
+	m.recover()
 	if noisy {
 		m.makeNoise()
 	}
 }
 
 // recover finds the past state that the drive came back with, fails if there is none, and goes on from it.
-func (m *machine) recover(killed time.Time) {
+func (m *machine) recover() {
 	m.t.Helper()
 	s, err := scan(m.root)
 	if err != nil {
@@ -84,8 +84,8 @@ func (m *machine) recover(killed time.Time) {
 		}
 	}
 	var near, far []string // reasons of the states that have the right names, and of the others
-	for _, cut := range m.history.Cuts(killed) {
-		reason := m.explain(cut, s, contents, killed)
+	for _, cut := range m.history.Cuts() {
+		reason := m.explain(cut, s, contents)
 		if reason == "" {
 			lost := m.history.Len() - cut.last
 			m.log = append(m.log, fmt.Sprintf("    came back without the last %d operations", lost))
@@ -106,7 +106,7 @@ func (m *machine) recover(killed time.Time) {
 }
 
 // explain says why the drive is not in the state of a cut; the empty string means that it is.
-func (m *machine) explain(cut Cut, s *Scan, contents map[string]*Data, killed time.Time) string {
+func (m *machine) explain(cut Cut, s *Scan, contents map[string]*Data) string {
 	if d := SameNames(cut.FS, s.FS); d != "" {
 		return d
 	}
@@ -119,7 +119,7 @@ func (m *machine) explain(cut Cut, s *Scan, contents map[string]*Data, killed ti
 		if m.history.Untouched(cut, p.Node.ID) && !p.Node.Mtime.Allows(s.Mtime[id], time.Now()) {
 			return fmt.Sprintf("%q: mtime is %v, but %v was durable", p.Path, s.Mtime[id], p.Node.Mtime)
 		}
-		if p.Node.IsRegular() && !m.history.Explains(cut, p.Node.ID, contents[p.Path], killed) {
+		if p.Node.IsRegular() && !m.history.Explains(cut, p.Node.ID, contents[p.Path]) {
 			return fmt.Sprintf("%q: the daemon never had these contents; compared with the last: %s", p.Path,
 				FirstDifference(p.Node.Data, contents[p.Path]))
 		}

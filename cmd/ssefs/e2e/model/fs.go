@@ -64,7 +64,7 @@ func (n *Node) IsRegular() bool { return n.Type() == unix.S_IFREG }
 type FS struct {
 	nodes map[ID]*Node
 	next  ID
-	// Now is the time that operations note as the earliest for what they modify.
+	// Now is the time that operations note as the earliest for what they modify, by the clock that the kernel uses.
 	Now time.Time
 }
 

@@ -1,11 +1,5 @@
 package model
 
-import "time"
-
-// CommitLimit is how old a change can be that a killed daemon may still lose without any sync: the promise is a second
-// after it reached the daemon, the rest is for slow machines.
-const CommitLimit = 4 * time.Second
-
 // Effect is what an operation did to the contents of one file, as far as it matters for what a crash may leave.
 type Effect int
 
@@ -46,7 +40,6 @@ func (c Change) covers(page int64) bool {
 // step is one operation since the last barrier.
 type step struct {
 	state   *FS // after it
-	at      time.Time
 	changes []Change
 	// namespace is false for operations that only changed contents.
 	namespace bool
@@ -58,6 +51,8 @@ type History struct {
 	base    *FS
 	steps   []step
 	durable int // number of steps whose namespace changes are acknowledged as durable
+	// committed is the number of steps of which the daemon has made durable, by itself, what reached it.
+	committed int
 }
 
 // NewHistory begins with a tree that is durable as a whole.
@@ -68,13 +63,16 @@ func (h *History) Barrier(now *FS) { *h = *NewHistory(now) }
 
 // Add notes an operation by the state it led to. Namespace says whether names or attributes changed.
 func (h *History) Add(after *FS, namespace bool, changes ...Change) {
-	h.steps = append(h.steps, step{state: after.Clone(), at: time.Now(), namespace: namespace, changes: changes})
+	h.steps = append(h.steps, step{state: after.Clone(), namespace: namespace, changes: changes})
 	for _, c := range changes {
 		if c.Effect == Synced || c.Effect == SyncedRange {
 			h.SyncNode(c.File)
 		}
 	}
 }
+
+// Committed says that the daemon has committed what it had of all operations so far, without having been asked.
+func (h *History) Committed() { h.committed = len(h.steps) }
 
 // SyncNode says that a file or directory was synced: its last change is durable, and so are all changes of names and
 // attributes before that.
@@ -103,11 +101,11 @@ type Cut struct {
 	last, limit int
 }
 
-// Cuts lists the namespaces that a crash at the given time may leave, newest first.
-func (h *History) Cuts(killed time.Time) []Cut {
+// Cuts lists the namespaces that a crash may leave, newest first.
+func (h *History) Cuts() []Cut {
 	oldest := h.durable
-	for i, s := range h.steps {
-		if s.namespace && killed.Sub(s.at) > CommitLimit {
+	for i, s := range h.steps[:h.committed] {
+		if s.namespace {
 			oldest = max(oldest, i+1)
 		}
 	}
@@ -136,8 +134,8 @@ func (h *History) state(n int) *FS {
 
 // Explains reports whether a file of a cut may have the given contents after a crash: there has to be one moment, not
 // before the last acknowledgement and not after the cut, at which the daemon can have had them.
-func (h *History) Explains(c Cut, file ID, got *Data, killed time.Time) bool {
-	earliest := h.earliest(c, file, killed)
+func (h *History) Explains(c Cut, file ID, got *Data) bool {
+	earliest := h.earliest(c, file)
 	for moment := c.limit; moment >= earliest; moment-- {
 		if moment > earliest && !h.steps[moment-1].concerns(file) {
 			continue // as one step earlier
@@ -169,7 +167,7 @@ func (s step) modifies(file ID) bool {
 }
 
 // earliest returns the first moment, in steps, that the contents of a file may be of after a crash.
-func (h *History) earliest(c Cut, file ID, killed time.Time) int {
+func (h *History) earliest(c Cut, file ID) int {
 	first := 0
 	for i, s := range h.steps[:c.limit] {
 		if i < c.last && h.state(i).Node(file) == nil {
@@ -188,7 +186,7 @@ func (h *History) earliest(c Cut, file ID, killed time.Time) int {
 				}
 			case Wrote, WroteMapped:
 			default: // at the daemon since then
-				if killed.Sub(s.at) > CommitLimit {
+				if i < h.committed {
 					first = i + 1
 				}
 			}

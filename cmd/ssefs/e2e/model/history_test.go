@@ -3,7 +3,6 @@ package model
 import (
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,13 +53,13 @@ func (s *story) truncate(id ID, size int64) {
 }
 
 // cuts lists what a crash now may leave of the names.
-func (s *story) cuts() []Cut { return s.h.Cuts(time.Now()) }
+func (s *story) cuts() []Cut { return s.h.Cuts() }
 
 // may reports whether a crash may leave the file like this in any cut that has it.
 func (s *story) may(id ID, contents []byte) bool {
 	d := (&Data{}).Write(0, contents)
 	for _, c := range s.cuts() {
-		if c.FS.Node(id) != nil && s.h.Explains(c, id, d, time.Now()) {
+		if c.FS.Node(id) != nil && s.h.Explains(c, id, d) {
 			return true
 		}
 	}
@@ -203,7 +202,7 @@ func TestCrashAfterRenameOver(t *testing.T) {
 		for contents, want := range map[string]bool{
 			"A": n.ID == doc, "BB": n.ID == tmp, "": false, "B": false, "0B": false,
 		} {
-			if got := s.h.Explains(c, n.ID, (&Data{}).Write(0, pages(contents)), time.Now()); got != want {
+			if got := s.h.Explains(c, n.ID, (&Data{}).Write(0, pages(contents))); got != want {
 				t.Errorf("document is file %d with %q: possible %t, want %t", n.ID, contents, got, want)
 			}
 		}
@@ -221,20 +220,20 @@ func TestCrashBeforeADirectWrite(t *testing.T) {
 	s.expect("zeros", id, pages("0"), false)
 }
 
-func TestCrashLongAfterACommit(t *testing.T) {
+func TestCrashAfterACommit(t *testing.T) {
 	s := newStory(t)
 	id := s.file("f")
 	s.write(id, 0, pages("A"))
 	s.effect(id, Flushed)
-	later := time.Now().Add(CommitLimit + time.Second)
-	cuts := s.h.Cuts(later)
+	s.h.Committed()
+	cuts := s.cuts()
 	if len(cuts) != 1 || cuts[0].FS.Node(id) == nil {
 		t.Fatalf("%d cuts, want the newest alone", len(cuts))
 	}
-	if s.h.Explains(cuts[0], id, nil, later) {
-		t.Errorf("what the daemon had for long may not be lost")
+	if s.h.Explains(cuts[0], id, nil) {
+		t.Errorf("what the daemon had may be lost")
 	}
-	if !s.h.Explains(cuts[0], id, (&Data{}).Write(0, pages("A")), later) {
+	if !s.h.Explains(cuts[0], id, (&Data{}).Write(0, pages("A"))) {
 		t.Errorf("what the daemon had is refused")
 	}
 }

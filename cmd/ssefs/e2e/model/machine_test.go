@@ -99,7 +99,7 @@ type operation struct {
 func (m *machine) do(op operation) bool {
 	m.t.Helper()
 	next := m.fs.Clone()
-	next.Now = time.Now()
+	next.Now = m.coarseNow()
 	want := op.model(next)
 	if want == ErrOutside {
 		nothing("outside of the model")
@@ -137,6 +137,17 @@ func (m *machine) do(op operation) bool {
 	m.fs = next
 	m.history.Add(next, op.namespace, changes...)
 	return true
+}
+
+// coarseNow reads the clock that the kernel takes times of files from. It ticks, and by how much it is behind depends on
+// how busy the machine is.
+func (m *machine) coarseNow() time.Time {
+	m.t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now); err != nil {
+		m.fail("read the coarse clock: %v", err)
+	}
+	return time.Unix(now.Unix())
 }
 
 // unacknowledged reduces the effects of an operation to what they can have been if it was cut short.

@@ -54,7 +54,7 @@ func TestFileHandles(t *testing.T) {
 // openGone opens what is gone by its handle. The kernel closes files in the background, and until it has, what was
 // removed can still be opened: so it tries for a while.
 func openGone(mount int, h unix.FileHandle) error {
-	for range 100 {
+	for range 2000 {
 		fd, err := unix.OpenByHandleAt(mount, h, unix.O_RDONLY)
 		if err != nil {
 			return err

@@ -38,7 +38,7 @@ func TestSharedMapping(t *testing.T) {
 	expect.Bytes(t, f.Pread(len(want), 0), want, "the file after a change of the mapping")
 	expect.OK(t, unix.Msync(m, unix.MS_SYNC), "msync")
 	d2 := expect.Stat(t, p)
-	tick()
+	tick(t)
 	// A mapped write moves mtime by the next msync at the latest.
 	m[0]++
 	want[0]++
