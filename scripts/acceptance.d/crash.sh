@@ -21,6 +21,11 @@ crash_rounds() {
     printf '0\n' >"$dir/document"
     sync "$dir/document" "$dir" "$root/$b"
     crash_writers "$dir" "$work/acked/$round"
+    # Not before something was acknowledged, which on a busy disk takes long.
+    until [ -s "$work/acked/$round/files" ] || [ -s "$work/acked/$round/db" ]; do
+      kill -0 "${writers[@]}" 2>/dev/null || fail "the writers ended before the kill in round $round"
+      sleep 0.05
+    done
     sleep "$((RANDOM % 3)).$((RANDOM % 10))"
     kill_daemon
     wait "${writers[@]}" 2>/dev/null || true

@@ -110,7 +110,7 @@ func TestFullDisk(t *testing.T) {
 // number of tries is bounded, not the time of one.
 func untilThereIsRoom(p string, data []byte) error {
 	var err error
-	for range 300 {
+	for range 1200 {
 		if err = writeSynced(p, data); !errors.Is(err, unix.ENOSPC) {
 			return err
 		}

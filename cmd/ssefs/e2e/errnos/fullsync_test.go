@@ -31,7 +31,7 @@ func TestSyncAfterFullDisk(t *testing.T) {
 	expect.OK(t, unix.Unlink(p), "unlink")
 	kept := filepath.Join(b, "kept")
 	err = os.WriteFile(kept, []byte("kept"), 0o644)
-	for i := 0; i < 300 && errors.Is(err, unix.ENOSPC); i++ { // until the space is back
+	for i := 0; i < 1200 && errors.Is(err, unix.ENOSPC); i++ { // until the space is back
 		time.Sleep(100 * time.Millisecond)
 		err = os.WriteFile(kept, []byte("kept"), 0o644)
 	}

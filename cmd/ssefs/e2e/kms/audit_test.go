@@ -2,6 +2,8 @@ package kms
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,7 +27,7 @@ func TestAuditSurvivesKill(t *testing.T) {
 	expect.OK(t, os.Chmod(file, 0o666), "chmod")
 	expect.Open(t, file, unix.O_RDONLY, 0).Sync()
 	expect.Errno(t, drive.As(t, drive.User(aliceID), func() error { return canOpen(file) }), unix.EACCES, "open without a grant")
-	time.Sleep(3 * time.Second) // refusals are written within a second or so
+	awaitRefusal(t, d)
 	d.MustCLI("kms", "disable", key)
 	d.Kill()
 	d.Mount()
@@ -50,6 +52,21 @@ func TestAuditSurvivesKill(t *testing.T) {
 	d.MustCLI("kms", "disable", key)
 	expect.Errno(t, canOpen(file), unix.EKEYREVOKED, "open")
 	check("while mounted", "key revoked")
+}
+
+// awaitRefusal waits until the daemon has written a refusal by itself: nothing else is on that chain yet, whose file is
+// made for its first record.
+func awaitRefusal(t *testing.T, d *drive.Drive) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		_, err := os.Stat(filepath.Join(d.Store(), "audit-use.001"))
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, fs.ErrNotExist) || time.Now().After(deadline) {
+			t.Fatalf("the refusal is not written: %v", err)
+		}
+	}
 }
 
 // TestAuditTampering changes, removes, reorders and cuts off lines of the log of an unmounted volume: each is found.

@@ -75,7 +75,7 @@ func TestBringYourOwnKey(t *testing.T) {
 	wrapper := fmt.Sprintf("#!/bin/sh\nexec '%s' \"$@\" --store '%s'\n", drive.Binary(t), d.Store())
 	expect.OK(t, os.WriteFile(filepath.Join(bin, "ssefs"), []byte(wrapper), 0o755), "write a wrapper")
 	expect.OK(t, os.Symlink(d.Mountpoint(), filepath.Join(work, "drive")), "symlink")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euc", string(section[1]))
 	cmd.Dir = work

@@ -79,10 +79,10 @@ func failed(t *testing.T, r drive.Result, code int, what string) {
 	drive.OneLine(t, r)
 }
 
-// bounded prepares a command that ends within a minute.
+// bounded prepares a command that is ended if it hangs.
 func bounded(t *testing.T, name string, args ...string) (context.Context, *exec.Cmd) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx, exec.CommandContext(ctx, name, args...)
 }

@@ -38,7 +38,7 @@ func listen(t *testing.T, h handlerFunc) (*Server, *Client) {
 	c := Dial(path)
 	t.Cleanup(func() {
 		c.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := s.Close(ctx); err != nil {
 			t.Error(err)

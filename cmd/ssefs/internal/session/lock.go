@@ -14,7 +14,7 @@ const (
 	// closing is how long an owner may take to close a store that is not mounted any more.
 	closing = 2 * time.Minute
 	// settling is how long an owner that does not say that it is closing is given to say so or to be gone.
-	settling = 3 * time.Second
+	settling = 10 * time.Second
 	// quiet is how long the wait goes unmentioned.
 	quiet = time.Second
 	poll  = 50 * time.Millisecond
