@@ -28,8 +28,19 @@ type Config struct {
 	Subtype    string
 	ReadOnly   bool
 	// NoACL switches POSIX ACLs off.
-	NoACL  bool
-	Logger *slog.Logger
+	NoACL bool
+	// DefaultPermissions has the kernel check permissions also where it does not
+	// need to; see checks.
+	DefaultPermissions bool
+	Logger             *slog.Logger
+}
+
+// checks reports whether the kernel is to check modes and ACLs. It is not for a
+// mount of root's that nobody else may enter: root may do what it likes to the
+// files, while checking costs a request for the attributes of the directory
+// after each change to it. ACLs are kept and inherited all the same.
+func (c *Config) checks() bool {
+	return c.DefaultPermissions || c.AllowOther || os.Geteuid() != 0
 }
 
 // maxRequest is the largest READ or WRITE in bytes.
@@ -93,13 +104,11 @@ func (s *Server) EntryChanged(dir uint64, name string) {
 func MountOptions(cfg Config) *gofuse.MountOptions {
 	o := &gofuse.MountOptions{
 		AllowOther:               cfg.AllowOther,
-		Options:                  []string{"default_permissions"},
 		FsName:                   cfg.FsName,
 		Name:                     cfg.Subtype,
 		MaxWrite:                 maxRequest,
 		MaxBackground:            maxBackground,
 		MaxReadAhead:             maxRequest,
-		EnableAcl:                !cfg.NoACL,
 		EnableSymlinkCaching:     true,
 		ExplicitDataCacheControl: true,
 		ExtraCapabilities: gofuse.CAP_WRITEBACK_CACHE | gofuse.CAP_HANDLE_KILLPRIV_V2 | gofuse.CAP_EXPORT_SUPPORT |
@@ -110,6 +119,10 @@ func MountOptions(cfg Config) *gofuse.MountOptions {
 			return gofuse.EIO
 		},
 		Logger: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+	}
+	if cfg.checks() {
+		o.Options = append(o.Options, "default_permissions")
+		o.EnableAcl = !cfg.NoACL // for the kernel this implies default_permissions
 	}
 	if os.Geteuid() == 0 {
 		o.DirectMountStrict = true

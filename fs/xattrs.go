@@ -107,10 +107,20 @@ func (d *drive) SetXAttr(_ <-chan struct{}, in *gofuse.SetXAttrIn, name string, 
 		if err == nil && in.SetXAttrFlags&setxattrKillSGID != 0 {
 			err = d.clearSetGID(n)
 		}
+		d.aclChanged(n, name)
 	default:
 		err = errNotSupported
 	}
 	return d.status(err, n)
+}
+
+// aclChanged makes the kernel ask for the attributes of an inode again if the
+// attribute is an ACL, which may have changed the mode: where it does not check
+// permissions it does not expect that. See forgetBlocks on sending it here.
+func (d *drive) aclChanged(n *volume.Inode, name string) {
+	if strings.HasPrefix(name, aclPrefix) {
+		d.kernel.InodeNotify(d.node(n.Ino), -1, 0)
+	}
 }
 
 func (d *drive) clearSetGID(n *volume.Inode) error {
@@ -131,6 +141,7 @@ func (d *drive) RemoveXAttr(_ <-chan struct{}, h *gofuse.InHeader, name string) 
 		err = d.removeSSEXattr(n, name, h.Uid)
 	case knownNamespace(name):
 		err = d.v.RemoveXattr(n, name)
+		d.aclChanged(n, name)
 	default:
 		err = errNotSupported
 	}

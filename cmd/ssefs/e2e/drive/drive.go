@@ -37,6 +37,8 @@ type Options struct {
 	Create []string
 	// Mount are more arguments for every mount.
 	Mount []string
+	// Private leaves allow_other out: root alone may enter, and the kernel checks no permissions.
+	Private bool
 }
 
 // Drive is a store and, while mounted, the daemon that serves it. Its methods end the test on failure. They are to
@@ -65,7 +67,10 @@ func New(t testing.TB, o Options) *Drive {
 		mountpoint: filepath.Join(base, "drive"),
 		keyFile:    filepath.Join(base, "key"),
 		logFile:    filepath.Join(base, "log"),
-		mountArgs:  slices.Concat([]string{"-o", "allow_other"}, o.Mount),
+		mountArgs:  slices.Clone(o.Mount),
+	}
+	if !o.Private {
+		d.mountArgs = append(d.mountArgs, "-o", "allow_other")
 	}
 	if d.store == "" {
 		d.store = filepath.Join(base, "store")

@@ -21,12 +21,17 @@ func TestMain(m *testing.M) {
 // package posix tests what it means, between processes.
 const impossible = "FcntlFlockLocksFile"
 
-// TestPosixtest runs go-fuse's suite in a bucket of each mode. A test that skips itself for want of a feature fails
-// here.
+// TestPosixtest runs go-fuse's suite in a bucket of each mode, and on a drive that is root's alone. A test that skips
+// itself for want of a feature fails here.
 func TestPosixtest(t *testing.T) {
-	for _, policy := range []string{"AES256", "KMS", "none"} {
-		t.Run(policy, func(t *testing.T) {
-			d := drive.New(t, drive.Options{Create: []string{"--default-policy", policy}})
+	for name, options := range map[string]drive.Options{
+		"AES256":  {Create: []string{"--default-policy", "AES256"}},
+		"KMS":     {Create: []string{"--default-policy", "KMS"}},
+		"none":    {Create: []string{"--default-policy", "none"}},
+		"private": {Private: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := drive.New(t, options)
 			bucket := d.Bucket("suite")
 			ran := 0
 			for name, test := range posixtest.All {

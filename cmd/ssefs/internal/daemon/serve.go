@@ -146,7 +146,7 @@ func (d *drive) config() fs.Config {
 	c := fs.Config{
 		Volume: d.session.Volume(), KMS: d.session.KMS(), Mountpoint: d.cfg.Mountpoint, Bucket: o.Bucket,
 		AllowOther: o.AllowOther, MountFlags: mountFlags(o), FsName: o.FsName, Subtype: o.Subtype,
-		ReadOnly: o.ReadOnly, NoACL: o.NoACL, Logger: d.logger,
+		ReadOnly: o.ReadOnly, NoACL: o.NoACL, DefaultPermissions: o.DefaultPermissions, Logger: d.logger,
 	}
 	if c.FsName == "" {
 		c.FsName = d.cfg.Store
