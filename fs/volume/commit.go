@@ -314,9 +314,10 @@ func (v *Volume) commitBatch(b *store.Batch) error {
 	}
 }
 
-// How often and how long a commit waits for space on the disk.
+// How often and how long a commit waits for space on the disk: as long as a
+// compaction may take that gives space back, on a busy disk.
 const (
-	fullRetries = 20
+	fullRetries = 240
 	fullPause   = 250 * time.Millisecond
 )
 

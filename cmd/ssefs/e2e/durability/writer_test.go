@@ -76,19 +76,18 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	for round := range 6 {
 		var dirs []string
 		var writers []*drive.Process
-		for i, b := range bucketsOfRound(t, d, round) {
+		for _, b := range bucketsOfRound(t, d, round) {
 			dirs = append(dirs, b)
-			h := drive.Start(t, "writer", b)
-			if i == 0 {
-				h.Expect("0")
-			}
-			writers = append(writers, h)
+			writers = append(writers, drive.Start(t, "writer", b))
+		}
+		acknowledged := make([][]string, len(writers))
+		for i, h := range writers { // at least two each, however busy the disk is
+			acknowledged[i] = []string{h.Hear(), h.Hear()}
 		}
 		time.Sleep(time.Duration(random.IntN(700)) * time.Millisecond)
 		d.Kill()
-		acknowledged := make([][]string, len(writers))
 		for i, h := range writers {
-			acknowledged[i] = h.Rest()
+			acknowledged[i] = append(acknowledged[i], h.Rest()...)
 		}
 		d.Fsck()
 		d.Mount()
@@ -100,9 +99,6 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 				total++
 			}
 		}
-	}
-	if total < 20 {
-		t.Errorf("only %d files were acknowledged in all: too few to show anything", total)
 	}
 	t.Logf("%d acknowledged files, all there", total)
 }
