@@ -28,6 +28,7 @@ type options struct {
 	backing     string
 	tmpfs, disk string
 	haltPoll    string
+	sources     string
 	out         string
 }
 
@@ -52,10 +53,12 @@ func compare(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, leave()) }()
 	plan.Places = places
-	if plan.Scratch, err = os.MkdirTemp("", "ssefs-bench-"); err != nil {
+	prepared, err := os.MkdirTemp("", "ssefs-bench-")
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(plan.Scratch)) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(prepared)) }()
+	plan.Prepared = workload.Prepare(prepared, o.sources)
 	r, err := run.Do(ctx, plan)
 	if err != nil {
 		return err

@@ -3,12 +3,13 @@
 package report
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"time"
+
+	"ssefs/cmd/ssefs/internal/bench/stats"
 )
 
 // Version is the version of the JSON.
@@ -114,7 +115,7 @@ func (r *Report) Add(s Setting, drive, row string, value float64, cost Cost) {
 	}
 	x := &r.Results[i]
 	x.Samples = append(x.Samples, value)
-	x.Median = Median(x.Samples)
+	x.Median = stats.Median(x.Samples)
 	if cost != (Cost{}) {
 		if x.Cost == nil {
 			x.Cost = &Cost{}
@@ -191,26 +192,4 @@ func ReadJSON(in io.Reader) (*Report, error) {
 		return nil, fmt.Errorf("report: version %d, not %d", r.Version, Version)
 	}
 	return &r, nil
-}
-
-// Median returns the middle of the samples, the mean of both middles of an even number, 0 of none.
-func Median(samples []float64) float64 {
-	n := len(samples)
-	if n == 0 {
-		return 0
-	}
-	s := slices.Sorted(slices.Values(samples))
-	return (s[(n-1)/2] + s[n/2]) / 2
-}
-
-// Percentile returns the smallest sample that is not below p hundredths of them; 0 of none.
-func Percentile[T cmp.Ordered](samples []T, p float64) T {
-	n := len(samples)
-	if n == 0 {
-		var none T
-		return none
-	}
-	s := slices.Sorted(slices.Values(samples))
-	i := int(p/100*float64(n)+0.999999) - 1
-	return s[min(max(i, 0), n-1)]
 }

@@ -44,7 +44,7 @@ type Plan struct {
 	Candidates []Candidate
 	Workloads  []workload.Workload
 	Scale      workload.Scale
-	Scratch    string
+	Prepared   *workload.Prepared
 	// Tell is told what happens next.
 	Tell func(format string, args ...any)
 }
@@ -142,7 +142,7 @@ func (p Plan) turn(ctx context.Context, r *report.Report, place Place, w workloa
 	m := &meter{session: s, add: func(row string, value float64, cost report.Cost) {
 		r.Add(place.Setting, c.Name(), row, value, cost)
 	}}
-	e := &workload.Env{Dir: work, Cold: s.Cold, Scratch: p.Scratch, Scale: p.Scale, Observer: m}
+	e := &workload.Env{Dir: work, Cold: s.Cold, Prepared: p.Prepared, Scale: p.Scale, Observer: m}
 	if err := w.Run(ctx, e); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = fmt.Errorf("%w: %w", cause, err)

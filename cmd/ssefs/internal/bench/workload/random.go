@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,20 +81,14 @@ func (r *randomFile) each(n int, do func(f *os.File, thread, ops int, random *ra
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
 		return fmt.Errorf("fadvise: %w", err)
 	}
-	errs := make([]error, r.threads)
-	var all sync.WaitGroup
-	for t := range r.threads {
+	if err := together(r.threads, func(t int) error {
 		ops := n / r.threads
 		if t < n%r.threads {
 			ops++
 		}
-		all.Go(func() { errs[t] = do(f, t, ops, rand.New(rand.NewPCG(uint64(t), uint64(n)))) })
-	}
-	all.Wait()
-	for _, e := range errs {
-		if e != nil {
-			return e
-		}
+		return do(f, t, ops, rand.New(rand.NewPCG(uint64(t), uint64(n))))
+	}); err != nil {
+		return err
 	}
 	return f.Sync()
 }

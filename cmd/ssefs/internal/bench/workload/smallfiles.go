@@ -137,18 +137,23 @@ func walkDir(ctx context.Context, path string) (files int, err error) {
 func (s *fileSet) read(ctx context.Context) error {
 	buf := make([]byte, blockSize+1)
 	return s.each(ctx, nothing, func(i int, path string) error {
-		k, err := readStart(path, buf)
-		if err != nil {
-			return err
-		}
-		if k != blockSize {
-			return fmt.Errorf("%w: %s has %d bytes, not %d", ErrWrong, path, k, blockSize)
-		}
-		if err := s.p.check(buf[:k], uint64(i), always); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		return nil
+		return s.p.checkFile(path, uint64(i), buf)
 	})
+}
+
+// checkFile reads a file of one block and checks it. buf is longer than a block.
+func (p *pattern) checkFile(path string, block uint64, buf []byte) error {
+	k, err := readStart(path, buf)
+	if err != nil {
+		return err
+	}
+	if k != blockSize {
+		return fmt.Errorf("%w: %s has %d bytes, not %d", ErrWrong, path, k, blockSize)
+	}
+	if err := p.check(buf[:k], block, always); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 func (s *fileSet) remove(ctx context.Context) error {

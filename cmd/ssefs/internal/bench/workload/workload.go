@@ -25,11 +25,12 @@ type Unit string
 const (
 	MegabytesPerSecond Unit = "MB/s"
 	PerSecond          Unit = "1/s"
+	Seconds            Unit = "s"
 	Microseconds       Unit = "us"
 )
 
 // LowerIsBetter tells times from rates.
-func (u Unit) LowerIsBetter() bool { return u == Microseconds }
+func (u Unit) LowerIsBetter() bool { return u == Seconds || u == Microseconds }
 
 // Row is one number that a workload yields.
 type Row struct {
@@ -60,7 +61,11 @@ func All() []Workload {
 	return []Workload{
 		sequential(4 << 10), sequential(128 << 10), sequential(1 << 20),
 		random(1), random(4),
-		smallFiles(),
+		smallFiles(), sources(),
+		sqlite("wal", "WAL"), sqlite("journal", "DELETE"),
+		goBuild(),
+		parallelReaders(), twoWriters(),
+		latencies(),
 	}
 }
 
@@ -70,9 +75,9 @@ type Env struct {
 	Dir string
 	// Cold makes the drive forget what it has in memory. No file of it may be open. Dir is there again afterwards.
 	Cold func(ctx context.Context) error
-	// Scratch is a directory off the drive that outlives the workload, for what is prepared once.
-	Scratch string
-	Scale   Scale
+	// Prepared is what was prepared once, off the drive.
+	Prepared *Prepared
+	Scale    Scale
 	Observer
 }
 
@@ -102,7 +107,7 @@ type amount struct {
 	read, written int64
 }
 
-// timed measures do as the rate of a row. What do wrote without making it durable is made durable afterwards, so that
+// timed measures do as the rate or the time of a row. What do wrote without making it durable is made durable afterwards, so that
 // the cost of that is not taken for the cost of the next part.
 func (e *Env) timed(row Row, a amount, do func() error) error {
 	e.Begin()
@@ -114,8 +119,11 @@ func (e *Env) timed(row Row, a amount, do func() error) error {
 	}
 	seconds := max(elapsed, time.Nanosecond).Seconds()
 	value := float64(a.ops) / seconds
-	if row.Unit == MegabytesPerSecond {
+	switch row.Unit {
+	case MegabytesPerSecond:
 		value = float64(a.read+a.written) / 1e6 / seconds
+	case Seconds:
+		value = seconds
 	}
 	if a.written > 0 {
 		if err := settle(e.Dir); err != nil {

@@ -1,0 +1,218 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// tiny is a scale for tests.
+func tiny() Scale {
+	return Scale{
+		Sequential: 2 << 20, RandomFile: 2 << 20, RandomOps: 100, SyncedOps: 10, Files: 250, TreeFiles: 40,
+		Transactions: 400, Packages: 2, ReaderBytes: 64 << 10, Latencies: 30, Beside: 16 << 20,
+	}
+}
+
+// recorder keeps what a workload yields.
+type recorder struct {
+	begun, ended int
+	values       map[string]float64
+	parts        []Part
+}
+
+func (r *recorder) Begin() { r.begun++ }
+
+func (r *recorder) End(p Part) {
+	r.ended++
+	r.parts = append(r.parts, p)
+	r.Value(p.Row, p.Value)
+}
+
+func (r *recorder) Value(row string, value float64) {
+	if r.values == nil {
+		r.values = map[string]float64{}
+	}
+	r.values[row] = value
+}
+
+// source makes a small source tree, so that tests do not depend on what lies in Go's.
+func source(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "source")
+	if err := makeUpTree(dir, 60); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// measure runs a workload on a plain directory; cold is called where the drive would be made cold.
+func measure(t *testing.T, p *Prepared, w Workload, cold func(dir string) error) (*recorder, error) {
+	t.Helper()
+	r := &recorder{}
+	dir := t.TempDir()
+	e := &Env{Dir: dir, Cold: func(context.Context) error { return cold(dir) }, Prepared: p, Scale: tiny(), Observer: r}
+	err := w.Run(t.Context(), e)
+	return r, err
+}
+
+// TestWorkloads: on a directory that keeps what is written, every workload yields each of its rows, and nothing else.
+func TestWorkloads(t *testing.T) {
+	p := Prepare(t.TempDir(), source(t))
+	names := map[string]string{}
+	for _, w := range All() {
+		for _, row := range w.Rows {
+			if other, ok := names[row.Name]; ok {
+				t.Errorf("%s and %s have a row %s", other, w.Name, row.Name)
+			}
+			names[row.Name] = w.Name
+		}
+		t.Run(w.Name, func(t *testing.T) {
+			r, err := measure(t, p, w, func(string) error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range w.Rows {
+				v, ok := r.values[row.Name]
+				if !ok || v <= 0 || math.IsInf(v, 0) || math.IsNaN(v) {
+					t.Errorf("row %s: %v", row.Name, v)
+				}
+				delete(r.values, row.Name)
+			}
+			if len(r.values) > 0 || r.begun != r.ended {
+				t.Errorf("%d parts were begun and %d ended; rows that were not announced: %v", r.begun, r.ended, r.values)
+			}
+			for _, p := range r.parts {
+				if p.Ops <= 0 || p.Elapsed <= 0 {
+					t.Errorf("part %+v", p)
+				}
+			}
+		})
+	}
+}
+
+// TestDamage: every workload notices what is not as it was written after the last moment at which the drive was made cold.
+func TestDamage(t *testing.T) {
+	damages := map[string]func(path string) error{
+		"first byte": func(path string) error { return flip(path, func(int64) int64 { return 0 }) },
+		"middle":     func(path string) error { return flip(path, func(size int64) int64 { return size/2 + 99 }) },
+		"cut off":    func(path string) error { return os.Truncate(path, 1) },
+		"removed":    os.Remove,
+	}
+	p := Prepare(t.TempDir(), source(t))
+	for _, w := range All() {
+		last := 0
+		if _, err := measure(t, p, w, func(string) error { last++; return nil }); err != nil || last == 0 {
+			t.Fatalf("%s: made cold %d times: %v", w.Name, last, err)
+		}
+		for name, damage := range damages {
+			t.Run(w.Name+"/"+name, func(t *testing.T) {
+				times := 0
+				_, err := measure(t, p, w, func(dir string) error {
+					if times++; times < last {
+						return nil
+					}
+					return damage(largest(t, dir))
+				})
+				if err == nil {
+					t.Error("the damage was not noticed")
+				}
+			})
+		}
+	}
+}
+
+// largest returns the largest file below dir.
+func largest(t *testing.T, dir string) string {
+	t.Helper()
+	found, most := "", int64(-1)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Size() > most {
+			found, most = path, info.Size()
+		}
+		return err
+	})
+	if err != nil || found == "" {
+		t.Fatalf("no file in %s: %v", dir, err)
+	}
+	return found
+}
+
+// flip changes a byte of a file.
+func flip(path string, where func(size int64) int64) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if i := where(int64(len(data))); i < int64(len(data)) {
+		data[i] ^= 1
+	}
+	if err := os.Chmod(path, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o755)
+}
+
+// TestInterrupted: a workload ends with the error of its context, and leaves no goroutine that writes.
+func TestInterrupted(t *testing.T) {
+	for _, w := range All() {
+		t.Run(w.Name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			e := &Env{
+				Dir: t.TempDir(), Cold: func(context.Context) error { return nil },
+				Prepared: Prepare(t.TempDir(), source(t)), Scale: tiny(), Observer: &recorder{},
+			}
+			if err := w.Run(ctx, e); !errors.Is(err, context.Canceled) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// TestPattern: no two blocks, versions or seeds are alike, and contents are checked to the last byte.
+func TestPattern(t *testing.T) {
+	p := newPattern(1)
+	seen := map[string]bool{}
+	for _, block := range []uint64{0, 1, patternBlocks, patternBlocks + 1, 1 << 20} {
+		for version := range uint32(3) {
+			for _, p := range []*pattern{p, newPattern(2)} {
+				b := string(p.blocks(block, 1, version))
+				if len(b) != blockSize || seen[b] {
+					t.Fatalf("block %d, version %d: %d bytes, seen before: %v", block, version, len(b), seen[b])
+				}
+				seen[b] = true
+			}
+		}
+	}
+	good := slices.Clone(p.blocks(7, 3, 5))
+	five := func(uint64) uint32 { return 5 }
+	if err := p.check(good, 7, five); err != nil {
+		t.Error(err)
+	}
+	if err := p.check(good, 8, five); !errors.Is(err, ErrWrong) {
+		t.Errorf("as another block: %v", err)
+	}
+	if err := p.check(good, 7, always); !errors.Is(err, ErrWrong) {
+		t.Errorf("as another version: %v", err)
+	}
+	if err := p.check(good[:len(good)-1], 7, five); !errors.Is(err, ErrWrong) {
+		t.Errorf("a byte short: %v", err)
+	}
+	for _, i := range []int{0, stampSize - 1, stampSize, blockSize - 1, blockSize, len(good) - 1} {
+		bad := slices.Clone(good)
+		bad[i] ^= 0x80
+		if err := p.check(bad, 7, five); !errors.Is(err, ErrWrong) {
+			t.Errorf("with byte %d changed: %v", i, err)
+		}
+	}
+}
