@@ -72,7 +72,7 @@ mounted is opened for the time of the command, which then needs its secret.`)
 		cmd.GroupID = "volume"
 		root.AddCommand(cmd)
 	}
-	root.AddCommand(a.versionCommand(), a.manCommand(), exitCodesTopic())
+	root.AddCommand(a.benchCommand(), a.versionCommand(), a.manCommand(), exitCodesTopic())
 	root.AddCommand(a.hiddenCommands()...)
 	return root
 }

@@ -133,6 +133,16 @@ func (o options) save(r *report.Report) error {
 			return err
 		}
 	}
+	for _, setting := range r.Settings {
+		name := "bench-" + setting.Backing
+		if setting.HaltPoll != "" {
+			name += "-poll-" + setting.HaltPoll
+		}
+		chart := func(w io.Writer) error { return r.WriteChart(w, setting) }
+		if err := writeTo(filepath.Join(o.out, name+".svg"), chart); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -51,7 +51,7 @@ func command() *cobra.Command {
 	f.StringVar(&o.disk, "disk-dir", "/var/tmp", "a `DIR` on the disk to measure")
 	f.StringVar(&o.haltPoll, "halt-poll", "keep", "polling of idle guest processors: on, off, both, or keep it as it is")
 	f.StringVar(&o.sources, "sources", "", "the source tree in `DIR` instead of Go's own")
-	f.StringVar(&o.out, "out", "", "write bench.json and bench.md to `DIR`")
+	f.StringVar(&o.out, "out", "", "write bench.json, bench.md and a chart for each setting to `DIR`")
 	f.StringArrayVar(&o.also, "also", nil, "another ssefs binary to measure, as `NAME=PATH`")
 	return cmd
 }
