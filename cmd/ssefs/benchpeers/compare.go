@@ -63,7 +63,7 @@ func compare(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := r.WriteTable(os.Stdout); err != nil {
+	if err := errors.Join(r.WriteTable(os.Stdout), r.WriteCosts(os.Stdout)); err != nil {
 		return err
 	}
 	if err := o.save(r); err != nil {
@@ -96,9 +96,10 @@ func (o options) candidates(ctx context.Context, tell func(string, ...any)) ([]r
 	}
 	optional := []string{"ssefs-kms", "ssefs-none", "encfs", "cryfs"}
 	var chosen []run.Candidate
-	for _, c := range all {
+	for i, c := range all {
+		also := i >= 1 && i <= len(o.also) // where they were put
 		switch {
-		case o.drives != nil && !slices.Contains(o.drives, c.Name()),
+		case o.drives != nil && !slices.Contains(o.drives, c.Name()) && !also,
 			o.drives == nil && !o.all && slices.Contains(optional, c.Name()):
 			continue
 		case c.Role == report.Peer && !installed(c.Name()):
@@ -128,22 +129,27 @@ func (o options) save(r *report.Report) error {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err
 	}
-	for name, write := range map[string]func(w io.Writer) error{"bench.json": r.WriteJSON, "bench.md": r.WriteTable} {
+	text := func(w io.Writer) error { return errors.Join(r.WriteTable(w), r.WriteCosts(w)) }
+	for name, write := range map[string]func(w io.Writer) error{"bench.json": r.WriteJSON, "bench.md": text} {
 		if err := writeTo(filepath.Join(o.out, name), write); err != nil {
 			return err
 		}
 	}
 	for _, setting := range r.Settings {
-		name := "bench-" + setting.Backing
-		if setting.HaltPoll != "" {
-			name += "-poll-" + setting.HaltPoll
-		}
 		chart := func(w io.Writer) error { return r.WriteChart(w, setting) }
-		if err := writeTo(filepath.Join(o.out, name+".svg"), chart); err != nil {
+		if err := writeTo(filepath.Join(o.out, "bench-"+fileName(setting)+".svg"), chart); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// fileName names a setting in names of files.
+func fileName(s report.Setting) string {
+	if s.HaltPoll == "" {
+		return s.Backing
+	}
+	return s.Backing + "-poll-" + s.HaltPoll
 }
 
 func writeTo(path string, write func(w io.Writer) error) error {

@@ -39,19 +39,21 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return compare(cmd.Context(), o) },
 	}
+	shared := cmd.PersistentFlags()
+	shared.StringVar(&o.bin, "bin", "", "the `DIR` with the binaries ssefs, nulldrive and loopback")
+	shared.BoolVar(&o.quick, "quick", false, "small sizes and one round: shows whether everything works, not how fast")
+	shared.StringVar(&o.backing, "backing", "", "what lies below the drives: tmpfs, disk or both (default both, tmpfs with --quick and for scale)")
+	shared.StringVar(&o.tmpfs, "tmpfs-dir", "/dev/shm", "a `DIR` on tmpfs")
+	shared.StringVar(&o.disk, "disk-dir", "/var/tmp", "a `DIR` on the disk to measure")
+	shared.StringVar(&o.haltPoll, "halt-poll", "keep", "polling of idle guest processors: on, off, both, or keep it as it is")
+	shared.StringVar(&o.out, "out", "", "write the results, and a chart for each setting, to `DIR`")
 	f := cmd.Flags()
-	f.StringVar(&o.bin, "bin", "", "the `DIR` with the binaries ssefs, nulldrive and loopback")
 	f.IntVar(&o.rounds, "rounds", 3, "how often everything is measured")
-	f.BoolVar(&o.quick, "quick", false, "small sizes and one round: shows whether everything works, not how fast")
 	f.StringSliceVar(&o.workloads, "workload", nil, "only workloads with one of these `NAMES` in theirs")
 	f.StringSliceVar(&o.drives, "drives", nil, "only these drives")
 	f.BoolVar(&o.all, "all", false, "with encfs and cryfs, and with KMS and none buckets")
-	f.StringVar(&o.backing, "backing", "", "what lies below the drives: tmpfs, disk or both (default both, tmpfs with --quick)")
-	f.StringVar(&o.tmpfs, "tmpfs-dir", "/dev/shm", "a `DIR` on tmpfs")
-	f.StringVar(&o.disk, "disk-dir", "/var/tmp", "a `DIR` on the disk to measure")
-	f.StringVar(&o.haltPoll, "halt-poll", "keep", "polling of idle guest processors: on, off, both, or keep it as it is")
 	f.StringVar(&o.sources, "sources", "", "the source tree in `DIR` instead of Go's own")
-	f.StringVar(&o.out, "out", "", "write bench.json, bench.md and a chart for each setting to `DIR`")
+	cmd.AddCommand(scaleCommand(&o))
 	f.StringArrayVar(&o.also, "also", nil, "another ssefs binary to measure, as `NAME=PATH`")
 	return cmd
 }

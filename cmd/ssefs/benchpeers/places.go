@@ -87,6 +87,9 @@ const haltPollFile = "/sys/module/haltpoll/parameters/guest_halt_poll_ns"
 // haltPollOn is the kernel's default where the driver is used, in nanoseconds.
 const haltPollOn = "200000"
 
+// keep changes nothing.
+func keep() error { return nil }
+
 type haltPoll struct {
 	name  string
 	enter func() error
@@ -99,7 +102,7 @@ func (o options) haltPolls() ([]haltPoll, func() error, error) {
 		if o.haltPoll != "keep" {
 			return nil, nil, fmt.Errorf("--halt-poll %s: this machine has no %s", o.haltPoll, haltPollFile)
 		}
-		return []haltPoll{{}}, func() error { return nil }, nil
+		return []haltPoll{{enter: keep}}, keep, nil
 	}
 	if err != nil {
 		return nil, nil, err
@@ -115,7 +118,7 @@ func (o options) haltPolls() ([]haltPoll, func() error, error) {
 		if before == "0" {
 			name = "off"
 		}
-		return []haltPoll{{name: name}}, func() error { return nil }, nil
+		return []haltPoll{{name: name, enter: keep}}, keep, nil
 	case "on":
 		return []haltPoll{on}, set(before), nil
 	case "off":

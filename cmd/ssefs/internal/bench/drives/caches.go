@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,7 +72,7 @@ func spaceOf(dir string) (int64, error) {
 		if err == nil {
 			var info fs.FileInfo
 			if info, err = d.Info(); err == nil {
-				if st, ok := info.Sys().(*unix.Stat_t); ok {
+				if st, ok := info.Sys().(*syscall.Stat_t); ok {
 					total += st.Blocks * 512
 				}
 			}

@@ -47,8 +47,11 @@ type Served struct {
 func (d Served) Name() string { return d.Title }
 
 // Start makes and mounts the drive.
-func (d Served) Start(ctx context.Context, dir string) (Session, error) {
-	s := &served{drive: d, paths: Paths{
+func (d Served) Start(ctx context.Context, dir string) (Session, error) { return d.Open(ctx, dir) }
+
+// Open is Start for those who want to do more with the drive than with others.
+func (d Served) Open(ctx context.Context, dir string) (*Mounted, error) {
+	s := &Mounted{drive: d, paths: Paths{
 		Store: filepath.Join(dir, "store"), Point: filepath.Join(dir, "mount"), Work: filepath.Join(dir, "work"),
 	}}
 	for _, path := range []string{s.paths.Store, s.paths.Point, s.paths.Work} {
@@ -62,7 +65,7 @@ func (d Served) Start(ctx context.Context, dir string) (Session, error) {
 		}
 	}
 	s.ctx = ctx
-	if err := s.mount(ctx); err != nil {
+	if err := s.Mount(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	if d.Subdir != "" {
@@ -73,8 +76,8 @@ func (d Served) Start(ctx context.Context, dir string) (Session, error) {
 	return s, nil
 }
 
-// served is a served drive in use.
-type served struct {
+// Mounted is a served drive in use.
+type Mounted struct {
 	drive   Served
 	paths   Paths
 	ctx     context.Context // of the session: its end ends the process
@@ -83,9 +86,11 @@ type served struct {
 	past    Usage           // of the processes before
 }
 
-func (s *served) Dir() string { return filepath.Join(s.paths.Point, s.drive.Subdir) }
+// Dir is where to work.
+func (s *Mounted) Dir() string { return filepath.Join(s.paths.Point, s.drive.Subdir) }
 
-func (s *served) mount(ctx context.Context) error {
+// Mount mounts a drive that is not mounted.
+func (s *Mounted) Mount(ctx context.Context) error {
 	if s.process == nil {
 		p, err := startProcess(s.ctx, s.drive.Command(s.paths), filepath.Join(s.paths.Work, "log"))
 		if err != nil {
@@ -99,52 +104,23 @@ func (s *served) mount(ctx context.Context) error {
 	return nil
 }
 
-// Cold unmounts, drops what is cached of the store, and mounts again.
-func (s *served) Cold(ctx context.Context) error {
+// Cold unmounts and mounts again.
+func (s *Mounted) Cold(ctx context.Context) error {
 	if err := syncfs(s.paths.Point); err != nil {
 		return err
 	}
+	leave := s.Unmount
 	if s.drive.Ending == MountsAgain {
-		return s.coldInMemory(ctx)
+		leave = func(ctx context.Context) error { return unmount(ctx, s.paths.Point) }
 	}
-	if err := s.unmount(ctx); err != nil {
+	if err := leave(ctx); err != nil {
 		return err
 	}
-	if err := dropCaches(s.paths.Store); err != nil {
-		return err
-	}
-	return s.mount(ctx)
+	return s.Mount(ctx)
 }
 
-// coldInMemory waits until the process has mounted its drive anew: its device number tells the mounts apart.
-func (s *served) coldInMemory(ctx context.Context) error {
-	before, err := deviceAt(s.paths.Point)
-	if err != nil {
-		return err
-	}
-	if err := unmount(ctx, s.paths.Point); err != nil {
-		return err
-	}
-	for {
-		if err := s.mount(ctx); err != nil {
-			return err
-		}
-		if now, err := deviceAt(s.paths.Point); err != nil || now != before {
-			return err
-		}
-	}
-}
-
-func deviceAt(path string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return 0, fmt.Errorf("stat %s: %w", path, err)
-	}
-	return st.Dev, nil
-}
-
-// unmount ends the process by unmounting and keeps what it has used.
-func (s *served) unmount(ctx context.Context) error {
+// Unmount unmounts the drive, which ends the process, and makes the kernel forget what it has cached of the store.
+func (s *Mounted) Unmount(ctx context.Context) error {
 	if s.drive.Ending == MountsAgain {
 		if err := s.process.cmd.Process.Signal(unix.SIGTERM); err != nil {
 			return err
@@ -163,11 +139,27 @@ func (s *served) unmount(ctx context.Context) error {
 		return err
 	}
 	s.gone(last)
-	return nil
+	return dropCaches(s.paths.Store)
+}
+
+// Kill ends the process with SIGKILL and takes away the mount that it leaves.
+func (s *Mounted) Kill() error {
+	last, err := s.ofProcess()
+	if err != nil {
+		return err
+	}
+	if err := s.process.kill(); err != nil {
+		return err
+	}
+	s.gone(last)
+	if err := mounts.Detach(s.paths.Point); err != nil {
+		return err
+	}
+	return dropCaches(s.paths.Store)
 }
 
 // gone adds what the process that has ended has used. The kernel counts its time to the end.
-func (s *served) gone(last Usage) {
+func (s *Mounted) gone(last Usage) {
 	state := s.process.cmd.ProcessState
 	last.CPU = state.UserTime() + state.SystemTime()
 	last.PeakAnon = max(last.PeakAnon, s.sampler.stop())
@@ -179,7 +171,7 @@ func (s *served) gone(last Usage) {
 }
 
 // Usage tells what all processes of the session have used.
-func (s *served) Usage() (Usage, error) {
+func (s *Mounted) Usage() (Usage, error) {
 	u := s.past
 	if s.process != nil {
 		now, err := s.ofProcess()
@@ -193,7 +185,7 @@ func (s *served) Usage() (Usage, error) {
 	return u, err
 }
 
-func (s *served) ofProcess() (Usage, error) {
+func (s *Mounted) ofProcess() (Usage, error) {
 	u, err := usageOf(s.process.cmd.Process.Pid)
 	if err != nil {
 		return u, fmt.Errorf("%w: %s", err, s.process.tail())
@@ -203,13 +195,13 @@ func (s *served) ofProcess() (Usage, error) {
 }
 
 // Close unmounts, by force if it must be.
-func (s *served) Close() error {
+func (s *Mounted) Close() error {
 	if s.process == nil {
 		return nil
 	}
-	err := s.unmount(s.ctx)
-	if err == nil {
-		return nil
+	err := s.Unmount(s.ctx)
+	if err == nil || s.process == nil {
+		return err
 	}
 	err = errors.Join(fmt.Errorf("%s: %w", s.drive.Title, err), s.process.kill())
 	s.sampler.stop()

@@ -91,6 +91,28 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// TestCosts: a cost that nobody had makes no table, a row in which nobody had it no line.
+func TestCosts(t *testing.T) {
+	var b bytes.Buffer
+	if err := example().WriteCosts(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"Processor time of the daemon, on tmpfs, halt polling on:\n",
+		"| write <fast> | s/GiB |  2.00 | 1.00 |  0.50 |    - |\n",
+		"Anonymous memory of the daemon",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	for _, unwanted := range []string{"time", "raw", "Bytes"} {
+		if strings.Contains(strings.ReplaceAll(b.String(), "Processor time", ""), unwanted) {
+			t.Errorf("%q in\n%s", unwanted, b.String())
+		}
+	}
+}
+
 func TestJSON(t *testing.T) {
 	r := example()
 	var b bytes.Buffer
@@ -155,7 +177,7 @@ func elements(t *testing.T, r io.Reader) (texts map[string]bool, bars map[string
 
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{0.1234: "0.12", 9.876: "9.88", 12.34: "12.3", 123.4: "123", 1234: "1234", 12345: "12.3k", 12345678: "12.3M"} {
-		if got := number(v); got != want {
+		if got := Number(v); got != want {
 			t.Errorf("%v: %s, not %s", v, got, want)
 		}
 	}

@@ -82,7 +82,7 @@ func (r *Report) writeSetting(b *strings.Builder, s Setting, subject string) {
 				continue
 			}
 			measured = true
-			line = append(line, number(x.Median))
+			line = append(line, Number(x.Median))
 		}
 		mine := r.Find(s, subject, row.Name)
 		for _, c := range columns {
@@ -97,11 +97,11 @@ func (r *Report) writeSetting(b *strings.Builder, s Setting, subject string) {
 			table = append(table, line)
 		}
 	}
-	writeMarkdown(b, table)
+	WriteMarkdown(b, table)
 }
 
-// number shows three digits that count.
-func number(v float64) string {
+// Number shows three digits that count.
+func Number(v float64) string {
 	switch {
 	case v >= 10e6:
 		return fmt.Sprintf("%.1fM", v/1e6)
@@ -116,9 +116,9 @@ func number(v float64) string {
 	}
 }
 
-// writeMarkdown writes a table whose first line is the heading, padded so that it reads well as text too. Numbers, from
+// WriteMarkdown writes a table whose first line is the heading, padded so that it reads well as text too. Numbers, from
 // the third column on, stand at the right.
-func writeMarkdown(b *strings.Builder, table [][]string) {
+func WriteMarkdown(b *strings.Builder, table [][]string) {
 	widths := make([]int, len(table[0]))
 	for _, line := range table {
 		for i, cell := range line {

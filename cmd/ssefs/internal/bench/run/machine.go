@@ -10,8 +10,8 @@ import (
 	"ssefs/cmd/ssefs/internal/bench/report"
 )
 
-// machine describes this machine, as far as it tells.
-func machine() report.Machine {
+// Machine describes this machine, as far as it tells.
+func Machine() report.Machine {
 	m := report.Machine{Processors: runtime.NumCPU(), Go: runtime.Version()}
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {

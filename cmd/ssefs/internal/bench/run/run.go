@@ -97,7 +97,7 @@ const (
 
 func newReport(p Plan) *report.Report {
 	r := &report.Report{
-		Version: report.Version, Started: time.Now().UTC().Truncate(time.Second), Machine: machine(),
+		Version: report.Version, Started: time.Now().UTC().Truncate(time.Second), Machine: Machine(),
 		Results: []report.Result{}, Failures: []report.Failure{},
 	}
 	for _, place := range p.Places {

@@ -3,6 +3,8 @@ package workload
 import (
 	"context"
 	"os"
+
+	"ssefs/cmd/ssefs/internal/bench/pattern"
 )
 
 // besideStart is how many bytes are written before samples are taken.
@@ -15,7 +17,7 @@ const besideFile = 256 << 20
 type besideWriter struct {
 	path string
 	most int64 // bytes in all
-	p    *pattern
+	p    *pattern.Pattern
 
 	started chan struct{} // closed when it is well under way, or will never be
 	stop    chan struct{} // closed when it has been long enough
@@ -44,7 +46,7 @@ func (w *besideWriter) run(ctx context.Context) (err error) {
 			return ctx.Err()
 		}
 		at := w.written % besideFile
-		if _, err := f.WriteAt(w.p.blocks(uint64(at/blockSize), stripe/blockSize, uint32(w.written/besideFile)), at); err != nil {
+		if _, err := f.WriteAt(w.p.Blocks(uint64(at/pattern.BlockSize), stripe/pattern.BlockSize, uint32(w.written/besideFile)), at); err != nil {
 			return err
 		}
 		w.written += stripe
@@ -61,7 +63,7 @@ func (w *besideWriter) size() int64 { return min(w.written, besideFile) }
 // version is how often a block was written before its last time.
 func (w *besideWriter) version(block uint64) uint32 {
 	passes, rest := w.written/besideFile, w.written%besideFile
-	if int64(block)*blockSize < rest {
+	if int64(block)*pattern.BlockSize < rest {
 		return uint32(passes)
 	}
 	return uint32(passes - 1)

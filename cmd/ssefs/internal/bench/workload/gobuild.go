@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"ssefs/cmd/ssefs/internal/bench/pattern"
 )
 
 // goBuild builds a Go program of many packages whose sources, build cache and temporary files are all on the drive. The
@@ -50,7 +52,7 @@ func goBuild() Workload {
 			}
 			said, err := output(ctx, e.Dir, nil, "", filepath.Join(e.Dir, "program"))
 			if want := fmt.Sprintln(programSays(n)); err == nil && string(said) != want {
-				err = fmt.Errorf("%w: the program that was built says %q, not %q", ErrWrong, said, want)
+				err = fmt.Errorf("%w: the program that was built says %q, not %q", pattern.ErrWrong, said, want)
 			}
 			if err != nil {
 				return err
@@ -105,7 +107,7 @@ func sameFiles(ctx context.Context, from, in string) error {
 		}
 		got, err := os.ReadFile(filepath.Join(in, name))
 		if err == nil && !bytes.Equal(got, want) {
-			err = fmt.Errorf("%w: %s in the build cache", ErrWrong, name)
+			err = fmt.Errorf("%w: %s in the build cache", pattern.ErrWrong, name)
 		}
 		return err
 	})

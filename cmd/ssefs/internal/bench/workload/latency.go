@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ssefs/cmd/ssefs/internal/bench/pattern"
 	"ssefs/cmd/ssefs/internal/bench/stats"
 )
 
@@ -55,11 +56,11 @@ func latencies() Workload {
 
 func sampleLatencies(ctx context.Context, e *Env) error {
 	n := e.Scale.Latencies
-	l := &latencyFiles{env: e, n: n, p: newPattern(6), files: fileSet{root: filepath.Join(e.Dir, "files"), n: 4 * n, p: newPattern(6)}}
+	l := &latencyFiles{env: e, n: n, p: pattern.New(6), files: fileSet{root: filepath.Join(e.Dir, "files"), n: 4 * n, p: pattern.New(6)}}
 	if err := l.files.create(ctx); err != nil {
 		return err
 	}
-	if err := writeFile(ctx, l.path("read"), l.p, l.readBlocks()*blockSize, 1<<20); err != nil {
+	if err := writeFile(ctx, l.path("read"), l.p, l.readBlocks()*pattern.BlockSize, 1<<20); err != nil {
 		return err
 	}
 	if err := os.Mkdir(l.path("new"), 0o755); err != nil {
@@ -84,7 +85,7 @@ func sampleLatencies(ctx context.Context, e *Env) error {
 type latencyFiles struct {
 	env   *Env
 	n     int
-	p     *pattern
+	p     *pattern.Pattern
 	files fileSet // 4n: one to stat and one to open for each sample
 	made  int     // files created
 	wrote int     // blocks written to the file "write"
@@ -97,7 +98,7 @@ func (l *latencyFiles) path(name string) string { return filepath.Join(l.env.Dir
 
 // readBlocks is how many blocks the file has that single ones of are read, rounded up to whole MiB.
 func (l *latencyFiles) readBlocks() int64 {
-	return (int64(2*l.n) + patternBlocks - 1) / patternBlocks * patternBlocks
+	return (int64(2*l.n) + pattern.Period - 1) / pattern.Period * pattern.Period
 }
 
 // opened are the files that stay open while samples are taken.
@@ -182,24 +183,24 @@ func (l *latencyFiles) one(o opened, k, i int, timed func(op string, do func() e
 	if err := timed(opStat, func() error { return unix.Lstat(path, &st) }); err != nil {
 		return err
 	}
-	if st.Size != blockSize {
-		return fmt.Errorf("%w: %s has %d bytes, not %d", ErrWrong, path, st.Size, blockSize)
+	if st.Size != pattern.BlockSize {
+		return fmt.Errorf("%w: %s has %d bytes, not %d", pattern.ErrWrong, path, st.Size, pattern.BlockSize)
 	}
 	if err := l.timedOpen(timed, opOpen, l.files.path(2*k+1), unix.O_RDONLY); err != nil {
 		return err
 	}
-	buf := make([]byte, blockSize)
+	buf := make([]byte, pattern.BlockSize)
 	if err := timed(opRead, func() error {
-		_, err := o.read.ReadAt(buf, int64(k)*blockSize)
+		_, err := o.read.ReadAt(buf, int64(k)*pattern.BlockSize)
 		return err
 	}); err != nil {
 		return err
 	}
-	if err := l.p.check(buf, uint64(k), always); err != nil {
+	if err := l.p.Check(buf, uint64(k), pattern.Always); err != nil {
 		return err
 	}
 	if err := timed(opWrite, func() error {
-		_, err := o.write.WriteAt(l.p.blocks(uint64(l.wrote), 1, 0), int64(l.wrote)*blockSize)
+		_, err := o.write.WriteAt(l.p.Blocks(uint64(l.wrote), 1, 0), int64(l.wrote)*pattern.BlockSize)
 		return err
 	}); err != nil {
 		return err
@@ -212,7 +213,7 @@ func (l *latencyFiles) one(o opened, k, i int, timed func(op string, do func() e
 	if i%syncEvery != 0 {
 		return nil
 	}
-	if _, err := o.fsync.WriteAt(l.p.blocks(uint64(l.syncs), 1, 0), int64(l.syncs)*blockSize); err != nil {
+	if _, err := o.fsync.WriteAt(l.p.Blocks(uint64(l.syncs), 1, 0), int64(l.syncs)*pattern.BlockSize); err != nil {
 		return err
 	}
 	l.syncs++
@@ -233,7 +234,7 @@ func (l *latencyFiles) timedOpen(timed func(string, func() error) error, op, pat
 
 // sampleBeside takes the samples of a half while a file is written.
 func (l *latencyFiles) sampleBeside(ctx context.Context, half int) error {
-	w := &besideWriter{path: l.path("beside"), most: l.env.Scale.Beside, p: newPattern(7),
+	w := &besideWriter{path: l.path("beside"), most: l.env.Scale.Beside, p: pattern.New(7),
 		started: make(chan struct{}), ended: make(chan struct{}), stop: make(chan struct{})}
 	go w.write(ctx)
 	<-w.started
@@ -249,7 +250,7 @@ func (l *latencyFiles) verify(ctx context.Context) error {
 	if err := l.files.read(ctx); err != nil {
 		return err
 	}
-	if err := verifyFile(ctx, l.path("read"), l.p, l.readBlocks()*blockSize, always); err != nil {
+	if err := verifyFile(ctx, l.path("read"), l.p, l.readBlocks()*pattern.BlockSize, pattern.Always); err != nil {
 		return err
 	}
 	w := l.beside
@@ -261,11 +262,11 @@ func (l *latencyFiles) verify(ctx context.Context) error {
 		blocks int
 	}{{"write", l.wrote}, {"fsync", l.syncs}} {
 		data, err := os.ReadFile(l.path(f.name))
-		if err == nil && len(data) != f.blocks*blockSize {
-			err = fmt.Errorf("%w: %d bytes, not %d", ErrWrong, len(data), f.blocks*blockSize)
+		if err == nil && len(data) != f.blocks*pattern.BlockSize {
+			err = fmt.Errorf("%w: %d bytes, not %d", pattern.ErrWrong, len(data), f.blocks*pattern.BlockSize)
 		}
 		if err == nil {
-			err = l.p.check(data, 0, always)
+			err = l.p.Check(data, 0, pattern.Always)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
@@ -273,7 +274,7 @@ func (l *latencyFiles) verify(ctx context.Context) error {
 	}
 	list, err := os.ReadDir(l.path("new"))
 	if err == nil && len(list) != l.made {
-		err = fmt.Errorf("%w: %d files where %d were created", ErrWrong, len(list), l.made)
+		err = fmt.Errorf("%w: %d files where %d were created", pattern.ErrWrong, len(list), l.made)
 	}
 	return err
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"ssefs/cmd/ssefs/internal/bench/pattern"
 )
 
 // readers is how many read one file at a time.
@@ -23,7 +25,7 @@ func parallelReaders() Workload {
 		run: func(ctx context.Context, e *Env) error {
 			const fileBytes, request = 16 << 20, 64 << 10
 			path := filepath.Join(e.Dir, "shared")
-			p := newPattern(4)
+			p := pattern.New(4)
 			if err := writeFile(ctx, path, p, fileBytes, 1<<20); err != nil {
 				return err
 			}
@@ -43,8 +45,8 @@ func parallelReaders() Workload {
 					if _, err := f.ReadAt(buf, at); err != nil {
 						return shortened(err)
 					}
-					for b := 0; b < request; b += blockSize {
-						if err := p.checkStamp(buf[b:], uint64(at+int64(b))/blockSize, 0); err != nil {
+					for b := 0; b < request; b += pattern.BlockSize {
+						if err := p.CheckStamp(buf[b:], uint64(at+int64(b))/pattern.BlockSize, 0); err != nil {
 							return err
 						}
 					}
@@ -56,7 +58,7 @@ func parallelReaders() Workload {
 			}); err != nil {
 				return err
 			}
-			return verifyFile(ctx, path, p, fileBytes, always)
+			return verifyFile(ctx, path, p, fileBytes, pattern.Always)
 		},
 	}
 }
@@ -81,14 +83,14 @@ func twoWriters() Workload {
 		run: func(ctx context.Context, e *Env) error {
 			n := e.Scale.Files
 			name := func(i int) string { return filepath.Join(e.Dir, fmt.Sprintf("f%07d", i)) }
-			if err := e.timed(row, amount{ops: int64(n), written: int64(n) * blockSize}, func() error {
+			if err := e.timed(row, amount{ops: int64(n), written: int64(n) * pattern.BlockSize}, func() error {
 				return together(2, func(w int) error {
-					p := newPattern(5)
+					p := pattern.New(5)
 					for i := w; i < n; i += 2 {
 						if ctx.Err() != nil {
 							return ctx.Err()
 						}
-						if err := createFile(name(i)+".new", p.blocks(uint64(i), 1, 0)); err != nil {
+						if err := createFile(name(i)+".new", p.Blocks(uint64(i), 1, 0)); err != nil {
 							return err
 						}
 						if err := again(func() error { return unix.Rename(name(i)+".new", name(i)) }); err != nil {
@@ -105,14 +107,14 @@ func twoWriters() Workload {
 			}
 			files, err := walkDir(ctx, e.Dir)
 			if err == nil && files != n {
-				err = fmt.Errorf("%w: %d files where %d were made", ErrWrong, files, n)
+				err = fmt.Errorf("%w: %d files where %d were made", pattern.ErrWrong, files, n)
 			}
 			if err != nil {
 				return err
 			}
-			p, buf := newPattern(5), make([]byte, blockSize+1)
+			p, buf := pattern.New(5), make([]byte, pattern.BlockSize+1)
 			for i := range n {
-				if err := p.checkFile(name(i), uint64(i), buf); err != nil {
+				if err := checkFile(p, name(i), uint64(i), buf); err != nil {
 					return err
 				}
 			}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"ssefs/cmd/ssefs/internal/bench/pattern"
 )
 
 // random reads and writes single blocks of one file at random places, from several threads at a time.
@@ -24,8 +26,8 @@ func random(threads int) Workload {
 		Name: "random" + suffix,
 		Rows: []Row{read, write, synced},
 		run: func(ctx context.Context, e *Env) error {
-			r := &randomFile{path: filepath.Join(e.Dir, "random"), bytes: e.Scale.RandomFile, threads: threads, p: newPattern(2)}
-			r.versions = make([]uint32, r.bytes/blockSize)
+			r := &randomFile{path: filepath.Join(e.Dir, "random"), bytes: e.Scale.RandomFile, threads: threads, p: pattern.New(randomSeed)}
+			r.versions = make([]uint32, r.bytes/pattern.BlockSize)
 			if err := writeFile(ctx, r.path, r.p, r.bytes, 1<<20); err != nil {
 				return err
 			}
@@ -33,7 +35,7 @@ func random(threads int) Workload {
 				return err
 			}
 			ops := min(e.Scale.RandomOps, len(r.versions))
-			if err := e.timed(read, amount{ops: int64(ops), read: int64(ops) * blockSize}, func() error {
+			if err := e.timed(read, amount{ops: int64(ops), read: int64(ops) * pattern.BlockSize}, func() error {
 				return r.read(ctx, ops)
 			}); err != nil {
 				return err
@@ -46,7 +48,7 @@ func random(threads int) Workload {
 				{write, e.Scale.RandomOps, func(int) error { return nil }},
 				{synced, e.Scale.SyncedOps, unix.Fdatasync},
 			} {
-				if err := e.timed(w.row, amount{ops: int64(w.ops), written: int64(w.ops) * blockSize}, func() error {
+				if err := e.timed(w.row, amount{ops: int64(w.ops), written: int64(w.ops) * pattern.BlockSize}, func() error {
 					return r.write(ctx, w.ops, w.sync)
 				}); err != nil {
 					return err
@@ -60,13 +62,16 @@ func random(threads int) Workload {
 	}
 }
 
+// randomSeed is the seed of the contents of random files.
+const randomSeed = 2
+
 // randomFile is a file that threads read and write at random. Each thread has the blocks of its own whose number is
 // its own modulo the number of threads, so that no two write the same one.
 type randomFile struct {
 	path     string
 	bytes    int64
 	threads  int
-	p        *pattern
+	p        *pattern.Pattern
 	versions []uint32 // of each block; the thread that a block belongs to guards it
 }
 
@@ -106,15 +111,15 @@ func (r *randomFile) own(thread int, random *rand.Rand) []uint64 {
 // read reads blocks, none of them twice: a second time it would come from memory.
 func (r *randomFile) read(ctx context.Context, n int) error {
 	return r.each(n, func(f *os.File, thread, ops int, random *rand.Rand) error {
-		buf := make([]byte, blockSize)
+		buf := make([]byte, pattern.BlockSize)
 		for i, b := range r.own(thread, random)[:ops] {
 			if i%64 == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if _, err := f.ReadAt(buf, int64(b)*blockSize); err != nil {
+			if _, err := f.ReadAt(buf, int64(b)*pattern.BlockSize); err != nil {
 				return shortened(err)
 			}
-			if err := r.p.checkStamp(buf, b, r.versions[b]); err != nil {
+			if err := r.p.CheckStamp(buf, b, r.versions[b]); err != nil {
 				return err
 			}
 		}
@@ -125,7 +130,7 @@ func (r *randomFile) read(ctx context.Context, n int) error {
 // write writes blocks and calls sync after each.
 func (r *randomFile) write(ctx context.Context, n int, sync func(fd int) error) error {
 	return r.each(n, func(f *os.File, thread, ops int, random *rand.Rand) error {
-		p := newPattern(r.p.seed)
+		p := pattern.New(randomSeed)
 		blocks := r.own(thread, random)
 		for i := range ops {
 			if i%64 == 0 && ctx.Err() != nil {
@@ -133,7 +138,7 @@ func (r *randomFile) write(ctx context.Context, n int, sync func(fd int) error) 
 			}
 			b := blocks[i%len(blocks)]
 			r.versions[b]++
-			if _, err := f.WriteAt(p.blocks(b, 1, r.versions[b]), int64(b)*blockSize); err != nil {
+			if _, err := f.WriteAt(p.Blocks(b, 1, r.versions[b]), int64(b)*pattern.BlockSize); err != nil {
 				return err
 			}
 			if err := sync(int(f.Fd())); err != nil {

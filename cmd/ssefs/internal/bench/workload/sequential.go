@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+
+	"ssefs/cmd/ssefs/internal/bench/pattern"
 )
 
 // sequential writes a file in order in requests of size bytes, and reads it cold and warm.
@@ -18,7 +20,7 @@ func sequential(size int) Workload {
 		Rows: []Row{write, cold, warm},
 		run: func(ctx context.Context, e *Env) error {
 			path := filepath.Join(e.Dir, "sequential")
-			p := newPattern(1)
+			p := pattern.New(1)
 			n := e.Scale.Sequential
 			requests := n / int64(size)
 			if err := e.timed(write, amount{ops: requests, written: n}, func() error {
@@ -31,14 +33,14 @@ func sequential(size int) Workload {
 			}
 			buf := make([]byte, size)
 			read := func() error {
-				return readFile(ctx, path, n, buf, func(b []byte, first uint64) error { return p.checkStamp(b, first, 0) })
+				return readFile(ctx, path, n, buf, func(b []byte, first uint64) error { return p.CheckStamp(b, first, 0) })
 			}
 			for _, r := range []Row{cold, warm} {
 				if err := e.timed(r, amount{ops: requests, read: n}, read); err != nil {
 					return err
 				}
 			}
-			return verifyFile(ctx, path, p, n, always)
+			return verifyFile(ctx, path, p, n, pattern.Always)
 		},
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"ssefs/cmd/ssefs/internal/bench/pattern"
 )
 
 // filesPerDir is how many small files lie in one directory.
@@ -22,16 +24,16 @@ func smallFiles() Workload {
 		Name: "small-files",
 		Rows: []Row{create, walk, read, remove},
 		run: func(ctx context.Context, e *Env) error {
-			s := &fileSet{root: filepath.Join(e.Dir, "files"), n: e.Scale.Files, p: newPattern(3)}
+			s := &fileSet{root: filepath.Join(e.Dir, "files"), n: e.Scale.Files, p: pattern.New(3)}
 			steps := []struct {
 				row  Row
 				a    amount
 				cold bool
 				do   func(context.Context) error
 			}{
-				{create, amount{ops: int64(s.n), written: int64(s.n) * blockSize}, false, s.create},
+				{create, amount{ops: int64(s.n), written: int64(s.n) * pattern.BlockSize}, false, s.create},
 				{walk, amount{ops: int64(s.n)}, true, s.walk},
-				{read, amount{ops: int64(s.n), read: int64(s.n) * blockSize}, true, s.read},
+				{read, amount{ops: int64(s.n), read: int64(s.n) * pattern.BlockSize}, true, s.read},
 				{remove, amount{ops: int64(s.n)}, false, s.remove},
 			}
 			for _, step := range steps {
@@ -53,7 +55,7 @@ func smallFiles() Workload {
 type fileSet struct {
 	root string
 	n    int
-	p    *pattern
+	p    *pattern.Pattern
 }
 
 func (s *fileSet) dir(i int) string {
@@ -87,7 +89,7 @@ func (s *fileSet) create(ctx context.Context) error {
 		return err
 	}
 	return s.each(ctx, func(dir string) error { return os.Mkdir(dir, 0o755) }, func(i int, path string) error {
-		return createFile(path, s.p.blocks(uint64(i), 1, 0))
+		return createFile(path, s.p.Blocks(uint64(i), 1, 0))
 	})
 }
 
@@ -95,7 +97,7 @@ func (s *fileSet) create(ctx context.Context) error {
 func (s *fileSet) walk(ctx context.Context) error {
 	files, err := walkDir(ctx, s.root)
 	if err == nil && files != s.n {
-		err = fmt.Errorf("%w: %d files where %d were made", ErrWrong, files, s.n)
+		err = fmt.Errorf("%w: %d files where %d were made", pattern.ErrWrong, files, s.n)
 	}
 	return err
 }
@@ -125,8 +127,8 @@ func walkDir(ctx context.Context, path string) (files int, err error) {
 			if err != nil {
 				return files, err
 			}
-		case st.Size != blockSize:
-			return files, fmt.Errorf("%w: %s/%s has %d bytes, not %d", ErrWrong, path, name, st.Size, blockSize)
+		case st.Size != pattern.BlockSize:
+			return files, fmt.Errorf("%w: %s/%s has %d bytes, not %d", pattern.ErrWrong, path, name, st.Size, pattern.BlockSize)
 		default:
 			files++
 		}
@@ -135,22 +137,22 @@ func walkDir(ctx context.Context, path string) (files int, err error) {
 }
 
 func (s *fileSet) read(ctx context.Context) error {
-	buf := make([]byte, blockSize+1)
+	buf := make([]byte, pattern.BlockSize+1)
 	return s.each(ctx, nothing, func(i int, path string) error {
-		return s.p.checkFile(path, uint64(i), buf)
+		return checkFile(s.p, path, uint64(i), buf)
 	})
 }
 
 // checkFile reads a file of one block and checks it. buf is longer than a block.
-func (p *pattern) checkFile(path string, block uint64, buf []byte) error {
+func checkFile(p *pattern.Pattern, path string, block uint64, buf []byte) error {
 	k, err := readStart(path, buf)
 	if err != nil {
 		return err
 	}
-	if k != blockSize {
-		return fmt.Errorf("%w: %s has %d bytes, not %d", ErrWrong, path, k, blockSize)
+	if k != pattern.BlockSize {
+		return fmt.Errorf("%w: %s has %d bytes, not %d", pattern.ErrWrong, path, k, pattern.BlockSize)
 	}
-	if err := p.check(buf[:k], block, always); err != nil {
+	if err := p.Check(buf[:k], block, pattern.Always); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
@@ -177,7 +179,7 @@ func (s *fileSet) remove(ctx context.Context) error {
 func isEmpty(dir string) error {
 	list, err := os.ReadDir(dir)
 	if err == nil && len(list) > 0 {
-		err = fmt.Errorf("%w: %s is still in %s", ErrWrong, list[0].Name(), dir)
+		err = fmt.Errorf("%w: %s is still in %s", pattern.ErrWrong, list[0].Name(), dir)
 	}
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"ssefs/cmd/ssefs/internal/bench/pattern"
 )
 
 // sources unpacks a source tree, searches it, puts it into a git repository and removes it, each with the usual tool.
@@ -64,7 +66,7 @@ func sources() Workload {
 func (t *tree) grep(ctx context.Context, dir string) error {
 	found, err := output(ctx, dir, nil, "", "grep", "-r", "-h", "-a", "-F", "-e", searched, ".")
 	if err == nil && bytes.Count(found, []byte("\n")) != t.lines {
-		err = fmt.Errorf("%w: %d lines were found, not %d", ErrWrong, bytes.Count(found, []byte("\n")), t.lines)
+		err = fmt.Errorf("%w: %d lines were found, not %d", pattern.ErrWrong, bytes.Count(found, []byte("\n")), t.lines)
 	}
 	return err
 }
@@ -73,7 +75,7 @@ func (t *tree) grep(ctx context.Context, dir string) error {
 func (t *tree) commit(ctx context.Context, dir string) error {
 	name, err := commit(ctx, dir)
 	if err == nil && name != t.git {
-		err = fmt.Errorf("%w: git says that the tree is %s, not %s", ErrWrong, name, t.git)
+		err = fmt.Errorf("%w: git says that the tree is %s, not %s", pattern.ErrWrong, name, t.git)
 	}
 	return err
 }
@@ -81,14 +83,14 @@ func (t *tree) commit(ctx context.Context, dir string) error {
 // verifyCommitted checks the repository and the files in it.
 func (t *tree) verifyCommitted(ctx context.Context, dir string) error {
 	if _, err := output(ctx, dir, gitEnv, "", "git", "fsck", "--strict"); err != nil {
-		return fmt.Errorf("%w: %w", ErrWrong, err)
+		return fmt.Errorf("%w: %w", pattern.ErrWrong, err)
 	}
 	changes, err := output(ctx, dir, gitEnv, "", "git", "status", "--porcelain")
 	if err != nil {
 		return err
 	}
 	if len(changes) > 0 {
-		return fmt.Errorf("%w: git sees changes: %s", ErrWrong, bytes.Split(changes, []byte("\n"))[0])
+		return fmt.Errorf("%w: git sees changes: %s", pattern.ErrWrong, bytes.Split(changes, []byte("\n"))[0])
 	}
 	return t.verify(ctx, dir)
 }

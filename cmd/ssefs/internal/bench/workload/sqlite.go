@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"ssefs/cmd/ssefs/internal/bench/pattern"
 )
 
 // sqlite inserts rows into a database, each in a transaction of its own that is safe when it ends.
@@ -45,7 +47,7 @@ func sqlite(label, mode string) Workload {
 				fmt.Fprintf(&want, "%d|%s\n", i, rowText(i))
 			}
 			if got != want.String() {
-				return fmt.Errorf("%w: the database holds %d bytes of rows, not the %d that were inserted", ErrWrong, len(got), want.Len())
+				return fmt.Errorf("%w: the database holds %d bytes of rows, not the %d that were inserted", pattern.ErrWrong, len(got), want.Len())
 			}
 			return nil
 		},

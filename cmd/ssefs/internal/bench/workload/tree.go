@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"ssefs/cmd/ssefs/internal/bench/pattern"
 )
 
 // searched is what the trees are searched for.
@@ -155,13 +157,13 @@ func (t *tree) verify(ctx context.Context, dir string) error {
 		}
 		want, ok := t.files[name]
 		if !ok || sha256.Sum256(data) != want {
-			return fmt.Errorf("%w: %s", ErrWrong, name)
+			return fmt.Errorf("%w: %s", pattern.ErrWrong, name)
 		}
 		found++
 		return nil
 	})
 	if err == nil && found != len(t.files) {
-		err = fmt.Errorf("%w: %d files of %d are there", ErrWrong, found, len(t.files))
+		err = fmt.Errorf("%w: %d files of %d are there", pattern.ErrWrong, found, len(t.files))
 	}
 	return err
 }

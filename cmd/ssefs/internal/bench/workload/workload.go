@@ -15,9 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrWrong is wrapped when a drive returns something else than was written to it.
-var ErrWrong = errors.New("wrong contents")
-
 // Unit is what a row is measured in.
 type Unit string
 

@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 )
 
@@ -176,43 +175,5 @@ func TestInterrupted(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
-	}
-}
-
-// TestPattern: no two blocks, versions or seeds are alike, and contents are checked to the last byte.
-func TestPattern(t *testing.T) {
-	p := newPattern(1)
-	seen := map[string]bool{}
-	for _, block := range []uint64{0, 1, patternBlocks, patternBlocks + 1, 1 << 20} {
-		for version := range uint32(3) {
-			for _, p := range []*pattern{p, newPattern(2)} {
-				b := string(p.blocks(block, 1, version))
-				if len(b) != blockSize || seen[b] {
-					t.Fatalf("block %d, version %d: %d bytes, seen before: %v", block, version, len(b), seen[b])
-				}
-				seen[b] = true
-			}
-		}
-	}
-	good := slices.Clone(p.blocks(7, 3, 5))
-	five := func(uint64) uint32 { return 5 }
-	if err := p.check(good, 7, five); err != nil {
-		t.Error(err)
-	}
-	if err := p.check(good, 8, five); !errors.Is(err, ErrWrong) {
-		t.Errorf("as another block: %v", err)
-	}
-	if err := p.check(good, 7, always); !errors.Is(err, ErrWrong) {
-		t.Errorf("as another version: %v", err)
-	}
-	if err := p.check(good[:len(good)-1], 7, five); !errors.Is(err, ErrWrong) {
-		t.Errorf("a byte short: %v", err)
-	}
-	for _, i := range []int{0, stampSize - 1, stampSize, blockSize - 1, blockSize, len(good) - 1} {
-		bad := slices.Clone(good)
-		bad[i] ^= 0x80
-		if err := p.check(bad, 7, five); !errors.Is(err, ErrWrong) {
-			t.Errorf("with byte %d changed: %v", i, err)
-		}
 	}
 }
