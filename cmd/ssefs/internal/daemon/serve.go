@@ -37,7 +37,7 @@ func Serve(ctx context.Context, cfg Config, s crypto.Secret, logger *slog.Logger
 	if err != nil {
 		return err
 	}
-	d := &drive{cfg: cfg, session: opened, logger: logger, closed: make(chan struct{})}
+	d := &drive{cfg: cfg, session: opened, logger: logger, closed: make(chan struct{}), rest: func() {}}
 	d.operations = ops.New(opened, d.mount())
 	socket := runtimedir.Socket(cfg.Runtime, cfg.Store)
 	server, err := control.Listen(socket, d.operations, logger)
@@ -117,6 +117,7 @@ type drive struct {
 	operations *ops.Operations
 	logger     *slog.Logger
 	server     atomic.Pointer[fs.Server] // nil before it is mounted
+	rest       func()                    // ends the upkeep of keys; see maintain
 	closed     chan struct{}             // closed when the store is
 	closeErr   error                     // what went wrong then; read after closed
 	abandoned  bool                      // the kernel still sends requests: see finish
@@ -201,7 +202,7 @@ func (d *drive) run(ctx context.Context, socket string, up Reporter) error {
 		server.Wait()
 		close(unmounted)
 	}()
-	defer d.maintain()()
+	d.rest = d.maintain()
 	if err := up.Ready(); err != nil {
 		d.logger.Error("unmounting at once", "err", err)
 		d.leave(unmounted)
@@ -264,12 +265,14 @@ func (d *drive) explain(err error) error {
 	return fmt.Errorf("%s; its reason is in the log %s", strings.TrimSpace(err.Error()), d.cfg.Options.LogFile)
 }
 
-// close closes the store and tells those who wait for it.
+// close closes the store and tells those who wait for it. First of all it says so: a mount that comes at once looks for
+// that, and whatever else there is to do may take a busy disk long.
 func (d *drive) close(socket string) {
 	owner := store.OwnerInfo{PID: os.Getpid(), Socket: socket, Closing: true}
 	if err := d.session.SetOwner(owner); err != nil {
 		d.logger.Warn("lock file", "err", err)
 	}
+	d.rest()
 	d.operations.Stop()
 	if err := d.finish(); err != nil {
 		d.closeErr = fmt.Errorf("close the store %s: %w", d.cfg.Store, err)
