@@ -176,7 +176,7 @@ func elements(t *testing.T, r io.Reader) (texts map[string]bool, bars map[string
 }
 
 func TestNumber(t *testing.T) {
-	for v, want := range map[float64]string{0.1234: "0.12", 9.876: "9.88", 12.34: "12.3", 123.4: "123", 1234: "1234", 12345: "12.3k", 12345678: "12.3M"} {
+	for v, want := range map[float64]string{0.1234: "0.12", 9.876: "9.88", 12.34: "12.3", 123.4: "123", 1234: "1234", 12345: "12.3k", 1234567: "1.23M", 12345678: "12.3M"} {
 		if got := Number(v); got != want {
 			t.Errorf("%v: %s, not %s", v, got, want)
 		}

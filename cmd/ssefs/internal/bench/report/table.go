@@ -105,6 +105,8 @@ func Number(v float64) string {
 	switch {
 	case v >= 10e6:
 		return fmt.Sprintf("%.1fM", v/1e6)
+	case v >= 1e6:
+		return fmt.Sprintf("%.2fM", v/1e6)
 	case v >= 10e3:
 		return fmt.Sprintf("%.1fk", v/1e3)
 	case v >= 100:

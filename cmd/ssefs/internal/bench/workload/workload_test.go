@@ -14,7 +14,7 @@ import (
 func tiny() Scale {
 	return Scale{
 		Sequential: 2 << 20, RandomFile: 2 << 20, RandomOps: 100, SyncedOps: 10, Files: 250, TreeFiles: 40,
-		Transactions: 400, Packages: 2, ReaderBytes: 64 << 10, Latencies: 30, Beside: 16 << 20,
+		Transactions: 80, Packages: 2, ReaderBytes: 64 << 10, Latencies: 30, Beside: 16 << 20,
 	}
 }
 
@@ -98,10 +98,10 @@ func TestWorkloads(t *testing.T) {
 // TestDamage: every workload notices what is not as it was written after the last moment at which the drive was made cold.
 func TestDamage(t *testing.T) {
 	damages := map[string]func(path string) error{
-		"first byte": func(path string) error { return flip(path, func(int64) int64 { return 0 }) },
-		"middle":     func(path string) error { return flip(path, func(size int64) int64 { return size/2 + 99 }) },
-		"cut off":    func(path string) error { return os.Truncate(path, 1) },
-		"removed":    os.Remove,
+		"start":   func(path string) error { return flip(path, func(int) int { return 0 }) },
+		"middle":  func(path string) error { return flip(path, func(size int) int { return size / 2 }) },
+		"cut off": func(path string) error { return os.Truncate(path, 1) },
+		"removed": os.Remove,
 	}
 	p := Prepare(t.TempDir(), source(t))
 	for _, w := range All() {
@@ -146,19 +146,20 @@ func largest(t *testing.T, dir string) string {
 	return found
 }
 
-// flip changes a byte of a file.
-func flip(path string, where func(size int64) int64) error {
+// flipped is how many bytes are changed: there are places in a database whose contents do not matter.
+const flipped = 1000
+
+// flip changes bytes of a file.
+func flip(path string, from func(size int) int) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	if i := where(int64(len(data))); i < int64(len(data)) {
+	at := from(len(data))
+	for i := at; i < min(at+flipped, len(data)); i++ {
 		data[i] ^= 1
 	}
-	if err := os.Chmod(path, 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, data, 0o755)
+	return errors.Join(os.Chmod(path, 0o755), os.WriteFile(path, data, 0o755))
 }
 
 // TestInterrupted: a workload ends with the error of its context, and leaves no goroutine that writes.
