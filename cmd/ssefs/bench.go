@@ -15,6 +15,7 @@ import (
 	"ssefs/cmd/ssefs/internal/bench/run"
 	"ssefs/cmd/ssefs/internal/bench/workload"
 	"ssefs/cmd/ssefs/internal/exit"
+	"ssefs/cmd/ssefs/internal/mounts"
 	"ssefs/crypto"
 )
 
@@ -104,6 +105,9 @@ func (a *app) bench(ctx context.Context, dir string, b benchmark) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	if err := mounts.CheckFUSE(a.uid, work, mounts.Private); err != nil {
+		return err
+	}
 	prepared := filepath.Join(work, "prepared")
 	if err := os.Mkdir(prepared, 0o700); err != nil {
 		return err

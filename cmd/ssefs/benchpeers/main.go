@@ -54,6 +54,6 @@ func command() *cobra.Command {
 	f.BoolVar(&o.all, "all", false, "with encfs and cryfs, and with KMS and none buckets")
 	f.StringVar(&o.sources, "sources", "", "the source tree in `DIR` instead of Go's own")
 	cmd.AddCommand(scaleCommand(&o))
-	f.StringArrayVar(&o.also, "also", nil, "another ssefs binary to measure, as `NAME=PATH`")
+	f.StringArrayVar(&o.also, "also", nil, "another ssefs binary to measure, or a script that runs one in another way, as `NAME=PATH`")
 	return cmd
 }

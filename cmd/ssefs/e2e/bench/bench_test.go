@@ -4,9 +4,11 @@ package bench
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"ssefs/cmd/ssefs/e2e/drive"
 	"ssefs/cmd/ssefs/e2e/expect"
 	"ssefs/cmd/ssefs/internal/bench/drives"
+	"ssefs/cmd/ssefs/internal/bench/growth"
 	"ssefs/cmd/ssefs/internal/bench/report"
 	"ssefs/cmd/ssefs/internal/bench/run"
 	"ssefs/cmd/ssefs/internal/bench/workload"
@@ -157,4 +160,48 @@ func TestNullDrive(t *testing.T) {
 		}
 	}
 	nothingLeft(t, place)
+}
+
+// TestGrowth: each series has its points, and the drive outlives being killed.
+func TestGrowth(t *testing.T) {
+	dir := drive.Dir(t)
+	o := growth.Options{
+		Files: []int{50, 1100}, Bytes: []int64{1 << 20, 3 << 20}, Sparse: 1 << 30,
+		Overwritten: 4 << 20, Overwrites: 500, Probes: 40,
+	}
+	r, err := growth.Do(t.Context(), drives.SSEFS("ssefs", drive.Binary(t), "AES256"), dir, o, func(string, ...any) {})
+	expect.OK(t, err, "measure")
+	points := map[string]int{"files in directories of 1,000": 2, "files in one directory": 2, "one file": 3, "overwrites of one file": 12}
+	expect.Equal(t, len(r.Series), len(points), "series")
+	for _, s := range r.Series {
+		expect.Equal(t, len(s.Points), points[s.Name], "points of %s", s.Name)
+		for _, row := range s.Rows {
+			if !slices.ContainsFunc(row.Values, func(v float64) bool { return v > 0 }) || len(row.Values) > len(s.Points) {
+				t.Errorf("%s of %s: %v", row.Name, s.Name, row.Values)
+			}
+		}
+	}
+	nothingLeft(t, dir)
+}
+
+// TestDeath: that a drive's daemon dies is an error, and leaves no mount.
+func TestDeath(t *testing.T) {
+	dir := drive.Dir(t)
+	s, err := drives.SSEFS("ssefs", drive.Binary(t), "AES256").Open(t.Context(), dir)
+	expect.OK(t, err, "start")
+	out := drive.Must(t, drive.Binary(t), "status", s.Dir(), "--json")
+	var status struct {
+		PID int `json:"pid"`
+	}
+	expect.OK(t, json.Unmarshal([]byte(out), &status), "read the status")
+	expect.OK(t, unix.Kill(status.PID, unix.SIGKILL), "kill the daemon")
+	if err := s.Cold(t.Context()); err == nil {
+		t.Error("the death was not noticed")
+	}
+	if err := s.Close(); err == nil {
+		t.Error("all was well at the end")
+	}
+	if point := mountBelow(t, dir); point != "" {
+		t.Errorf("%s is still mounted", point)
+	}
 }

@@ -2,6 +2,7 @@ package drives
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -70,5 +71,15 @@ func TestRaw(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestServedThatEnds: when a process ends before it has mounted anything, what it said is in the error.
+func TestServedThatEnds(t *testing.T) {
+	dir := t.TempDir()
+	d := Served{Title: "sad", Command: func(Paths) *exec.Cmd { return exec.Command("sh", "-c", "echo it cannot be; exit 3") }}
+	_, err := d.Start(t.Context(), dir)
+	if err == nil || !strings.Contains(err.Error(), "it cannot be") || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("%v", err)
 	}
 }

@@ -66,7 +66,7 @@ func (d Served) Open(ctx context.Context, dir string) (*Mounted, error) {
 	}
 	s.ctx = ctx
 	if err := s.Mount(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.abandon())
 	}
 	if d.Subdir != "" {
 		if err := os.Mkdir(s.Dir(), 0o755); err != nil {
@@ -121,19 +121,17 @@ func (s *Mounted) Cold(ctx context.Context) error {
 
 // Unmount unmounts the drive, which ends the process, and makes the kernel forget what it has cached of the store.
 func (s *Mounted) Unmount(ctx context.Context) error {
-	if s.drive.Ending == MountsAgain {
-		if err := s.process.cmd.Process.Signal(unix.SIGTERM); err != nil {
-			return err
-		}
-	}
 	last, err := s.ofProcess()
 	if err != nil {
 		return err
 	}
-	if s.drive.Ending == EndsWithMount {
-		if err := unmount(ctx, s.paths.Point); err != nil {
-			return err
-		}
+	if s.drive.Ending == MountsAgain {
+		err = s.process.cmd.Process.Signal(unix.SIGTERM)
+	} else {
+		err = unmount(ctx, s.paths.Point)
+	}
+	if err != nil {
+		return err
 	}
 	if err := s.process.wait(); err != nil {
 		return err
@@ -199,11 +197,22 @@ func (s *Mounted) Close() error {
 	if s.process == nil {
 		return nil
 	}
-	err := s.Unmount(s.ctx)
-	if err == nil || s.process == nil {
-		return err
+	var err error
+	select {
+	case <-s.process.exited:
+		err = fmt.Errorf("%s has ended by itself (%v): %s", s.drive.Title, s.process.err, s.process.tail())
+	default:
+		err = s.Unmount(s.ctx)
 	}
-	err = errors.Join(fmt.Errorf("%s: %w", s.drive.Title, err), s.process.kill())
+	return errors.Join(err, s.abandon())
+}
+
+// abandon ends a process that is still there, and takes away the mount that it leaves.
+func (s *Mounted) abandon() error {
+	if s.process == nil {
+		return nil
+	}
+	err := s.process.kill()
 	s.sampler.stop()
 	s.process = nil
 	if mounts.Shows(s.paths.Point) {
