@@ -64,6 +64,7 @@ func errnoTable() []errnoRow {
 		{errReadOnlyXattr, syscall.EPERM, ""},
 		{errBadHandle, syscall.EBADF, ""},
 		{errRange, syscall.ERANGE, ""},
+		{errBusy, syscall.EBUSY, "find out what seeks in so many files at once that are being written"},
 		{crypto.ErrPolicy, syscall.EINVAL, ""},
 		{kms.ErrRegion, syscall.EINVAL, ""},
 		{kms.ErrAlias, syscall.EINVAL, ""},
@@ -87,6 +88,7 @@ var (
 	errReadOnlyXattr = errors.New("attribute cannot be changed")
 	errBadHandle     = errors.New("bad file handle")
 	errRange         = errors.New("result too large")
+	errBusy          = errors.New("too many files are being written back")
 )
 
 // status returns the error number for the reply, and logs what an operator

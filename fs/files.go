@@ -2,11 +2,13 @@ package fs
 
 import (
 	"errors"
+	"time"
 
 	gofuse "github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"ssefs/fs/record"
+	"ssefs/fs/uring"
 	"ssefs/fs/volume"
 )
 
@@ -117,7 +119,7 @@ func (d *drive) Read(_ <-chan struct{}, in *gofuse.ReadIn, buf []byte) (gofuse.R
 	if in.Flags&unix.O_NOATIME == 0 {
 		d.v.Accessed(h.n)
 	}
-	return gofuse.ReadResultData(buf[:k]), gofuse.OK
+	return inReply(buf[:k]), gofuse.OK
 }
 
 func (d *drive) statusOn(err error, h *handle) gofuse.Status {
@@ -189,7 +191,9 @@ func (d *drive) Lseek(_ <-chan struct{}, in *gofuse.LseekIn, out *gofuse.LseekOu
 		return d.status(err, nil)
 	}
 	if d.handles.writing(h.n) {
-		d.writeBackCache(h.n.Ino)
+		if err := d.writeBackCache(h.n.Ino); err != nil {
+			return d.status(err, h.n)
+		}
 	}
 	switch in.Whence {
 	case unix.SEEK_DATA:
@@ -202,16 +206,33 @@ func (d *drive) Lseek(_ <-chan struct{}, in *gofuse.LseekIn, out *gofuse.LseekOu
 	return d.status(err, h.n)
 }
 
+// maxWriteBacks is how many handlers may wait for requests of the kernel's at a
+// time, and writeBackTime how long others wait for their turn. Over io_uring a
+// handler keeps a ring of its processor's queue, of which there is a limited
+// number: were all taken by handlers that wait for requests behind them, they
+// would wait for ever.
+const (
+	maxWriteBacks = uring.MaxRings / 4
+	writeBackTime = 10 * time.Second
+)
+
 // writeBackCache has the kernel write back what it has cached of an inode, and
 // waits for it. The kernel sends WRITE requests meanwhile, so nothing may be
 // held.
-func (d *drive) writeBackCache(ino uint64) {
+func (d *drive) writeBackCache(ino uint64) error {
+	select {
+	case d.writeBacks <- struct{}{}:
+		defer func() { <-d.writeBacks }()
+	case <-time.After(writeBackTime):
+		return errBusy
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		d.kernel.InodeNotify(d.node(ino), 0, -1)
 	}()
 	<-done
+	return nil
 }
 
 // Fallocate answers fallocate(2).

@@ -10,6 +10,8 @@ import (
 	gofuse "github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"ssefs/fs/transport"
+	"ssefs/fs/uring"
 	"ssefs/fs/volume"
 	"ssefs/kms"
 )
@@ -32,7 +34,9 @@ type Config struct {
 	// DefaultPermissions has the kernel check permissions also where it does not
 	// need to; see checks.
 	DefaultPermissions bool
-	Logger             *slog.Logger
+	// IOUring says whether requests are to come over io_uring.
+	IOUring transport.Mode
+	Logger  *slog.Logger
 }
 
 // checks reports whether the kernel is to check modes and ACLs. It is not for a
@@ -47,14 +51,15 @@ func (c *Config) checks() bool {
 const maxRequest = 1 << 20
 
 // maxBackground is how many requests the kernel has in flight that nobody
-// waits for: read-ahead and write-back.
-const maxBackground = 64
+// waits for: read-ahead and write-back. Fewer than a queue of io_uring may have
+// rings, so that they never take them all.
+const maxBackground = uring.MaxRings / 2
 
 // Server is a mounted drive.
 type Server struct {
-	fuse  *gofuse.Server
-	drive *drive
-	stop  func()
+	transport *transport.Server
+	drive     *drive
+	stop      func()
 }
 
 // Serve mounts the volume and serves it in the background. It returns when the
@@ -64,27 +69,27 @@ func Serve(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := gofuse.NewServer(d, cfg.Mountpoint, MountOptions(cfg))
+	stop := d.followKeys(cfg.KMS)
+	server, err := transport.Serve(transport.Config{
+		Mount: mountOf(cfg), FileSystem: d, Options: MountOptions(cfg), Mode: cfg.IOUring, Logger: cfg.Logger,
+	})
 	if err != nil {
+		stop()
 		d.close()
 		return nil, err
 	}
-	s := &Server{fuse: server, drive: d}
-	d.kernel = server
-	s.stop = d.followKeys(cfg.KMS)
-	go server.Serve()
-	return s, nil
+	return &Server{transport: server, drive: d, stop: stop}, nil
 }
 
 // Wait returns when the drive is unmounted and all requests are answered.
 func (s *Server) Wait() {
-	s.fuse.Wait()
+	s.transport.Wait()
 	s.stop()
 	s.drive.close()
 }
 
-// Unmount unmounts the drive. It fails while the drive is in use.
-func (s *Server) Unmount() error { return s.fuse.Unmount() }
+// Transport says how the kernel's requests come.
+func (s *Server) Transport() transport.Status { return s.transport.Status() }
 
 // EntryChanged tells the kernel that a name in a directory, given by its inode
 // number, was changed by other means than its requests, so that it forgets what
@@ -111,6 +116,7 @@ func MountOptions(cfg Config) *gofuse.MountOptions {
 		MaxReadAhead:             maxRequest,
 		EnableSymlinkCaching:     true,
 		ExplicitDataCacheControl: true,
+		DisableSplice:            true, // only for contents that are in a file
 		ExtraCapabilities: gofuse.CAP_WRITEBACK_CACHE | gofuse.CAP_HANDLE_KILLPRIV_V2 | gofuse.CAP_EXPORT_SUPPORT |
 			gofuse.CAP_DONT_MASK | gofuse.CAP_SETXATTR_EXT | gofuse.CAP_ASYNC_DIO |
 			gofuse.CAP_DIRECT_IO_ALLOW_MMAP,
@@ -146,6 +152,14 @@ func MountOptions(cfg Config) *gofuse.MountOptions {
 	return o
 }
 
+// mountOf is the same for mounting without go-fuse.
+func mountOf(cfg Config) transport.Mount {
+	return transport.Mount{
+		Point: cfg.Mountpoint, FsName: cfg.FsName, Subtype: cfg.Subtype, Flags: cfg.MountFlags,
+		Options: MountOptions(cfg).Options, AllowOther: cfg.AllowOther, MaxRead: maxRequest,
+	}
+}
+
 // drive answers the kernel's requests.
 type drive struct {
 	gofuse.RawFileSystem // for requests that the kernel does not send here, such as locks
@@ -154,6 +168,7 @@ type drive struct {
 	log                  *slog.Logger
 	root                 *volume.Inode // pinned; what the kernel knows as number 1
 	handles              handleTable
+	writeBacks           chan struct{} // holds a token for each that waits, see writeBackCache
 	reports              reports
 	kernel               notifier
 }
@@ -167,6 +182,7 @@ type notifier interface {
 func newDrive(cfg Config) (*drive, error) {
 	d := &drive{
 		reports:       reports{table: errnoTable()},
+		writeBacks:    make(chan struct{}, maxWriteBacks),
 		RawFileSystem: gofuse.NewDefaultRawFileSystem(),
 		v:             cfg.Volume, kms: cfg.KMS, log: cfg.Logger,
 	}
@@ -181,6 +197,10 @@ func newDrive(cfg Config) (*drive, error) {
 	}
 	return d, err
 }
+
+// Init takes the server that notifications go through, before any other request
+// comes.
+func (d *drive) Init(server *gofuse.Server) { d.kernel = server }
 
 func (d *drive) close() { d.v.Unpin(d.root) }
 
