@@ -21,6 +21,7 @@ import (
 	"ssefs/cmd/ssefs/internal/secret"
 	"ssefs/cmd/ssefs/internal/session"
 	"ssefs/crypto"
+	"ssefs/fs/transport"
 	"ssefs/store"
 )
 
@@ -74,11 +75,13 @@ the long options of this command, as in an fstab line:
 	f.StringVar(&long.Region, "region", "", "the `REGION` of the volume, whose keys it may use; kept in the volume")
 	f.StringVar(&long.KMS, "kms", "", "`MODE` on (the default), or off: refuse what needs a customer master key")
 	f.StringVar(&long.RotateMasterKey, "rotate-master-key-every", "", "rotate the service master key after `INTERVAL`, such as 90d, or off; kept in the volume")
+	f.StringVar(&long.IOUring, "io-uring", "", "`MODE` auto (the default): take requests over io_uring if the kernel offers that; on: refuse to mount without; off")
 	f.StringVar(&memory, "memory", "", "hold at most `SIZE` bytes of data that is not yet written, such as 64M")
 	f.BoolVar(&foreground, "foreground", false, "serve the drive in this process, until it is unmounted or interrupted")
 	f.StringVar(&long.LogFile, "log-file", "", "log to `FILE` instead of the runtime directory (in the foreground: instead of standard error)")
 	mustComplete(cmd, "default-policy", "none", "AES256", "KMS")
 	mustComplete(cmd, "kms", "on", "off")
+	mustComplete(cmd, "io-uring", "auto", "on", "off")
 	return cmd
 }
 
@@ -96,6 +99,7 @@ func overlay(o *mountopt.Options, long mountopt.Options) {
 	over(&o.Region, long.Region)
 	over(&o.KMS, long.KMS)
 	over(&o.RotateMasterKey, long.RotateMasterKey)
+	over(&o.IOUring, long.IOUring)
 	over(&o.LogFile, long.LogFile)
 	o.Create = o.Create || long.Create
 	if long.Memory != 0 {
@@ -166,6 +170,9 @@ func (a *app) mountConfig(storePath, point string, o mountopt.Options) (daemon.C
 	case "", "on", "off":
 	default:
 		return usage(fmt.Errorf("--kms is on or off, not %q", o.KMS))
+	}
+	if _, err := transport.ParseMode(o.IOUring); err != nil {
+		return usage(fmt.Errorf("--io-uring: %w", err))
 	}
 	if o.RotateMasterKey != "" {
 		if _, err := interval.Parse(o.RotateMasterKey); err != nil {

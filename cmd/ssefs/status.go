@@ -15,6 +15,7 @@ import (
 	"ssefs/cmd/ssefs/internal/mountopt"
 	"ssefs/cmd/ssefs/internal/ops"
 	"ssefs/cmd/ssefs/internal/runtimedir"
+	"ssefs/fs/transport"
 	"ssefs/store"
 )
 
@@ -117,10 +118,22 @@ func writeStatus(w io.Writer, s ops.VolumeStatus) {
 	if s.Bucket != "" {
 		row(w, "Shows bucket:", s.Bucket)
 	}
+	row(w, "Requests:", requestsCome(s))
 	row(w, "Default policy:", s.DefaultPolicy)
 	row(w, "Region:", s.Region)
 	row(w, "Buckets:", s.Buckets)
 	row(w, "Inodes:", s.Inodes)
 	row(w, "Disk:", fmt.Sprintf("%s free of %s", mountopt.FormatSize(s.Available), mountopt.FormatSize(s.Total)))
 	row(w, "Store size:", mountopt.FormatSize(s.StoreBytes))
+}
+
+// requestsCome says how, and why not the faster way.
+func requestsCome(s ops.VolumeStatus) string {
+	switch {
+	case s.Transport == transport.NameURing:
+		return fmt.Sprintf("over io_uring, %d rings", s.Rings)
+	case s.TransportReason != "":
+		return fmt.Sprintf("over %s (%s)", s.Transport, s.TransportReason)
+	}
+	return "over " + s.Transport
 }

@@ -21,6 +21,7 @@ import (
 	"ssefs/cmd/ssefs/internal/session"
 	"ssefs/crypto"
 	"ssefs/fs"
+	"ssefs/fs/transport"
 	"ssefs/fs/volume"
 	"ssefs/kms"
 	"ssefs/store"
@@ -131,6 +132,7 @@ func (d *drive) mount() ops.Mount {
 		Closed:     d.closed,
 		CloseError: func() error { return d.closeErr },
 		Appeared:   d.appeared,
+		Transport:  d.transport,
 	}
 }
 
@@ -141,13 +143,23 @@ func (d *drive) appeared(bucket string) {
 	}
 }
 
+// transport tells how requests come.
+func (d *drive) transport() transport.Status {
+	if server := d.server.Load(); server != nil {
+		return server.Transport()
+	}
+	return transport.Status{}
+}
+
 // config is what the FUSE server needs.
-func (d *drive) config() fs.Config {
+func (d *drive) config() (fs.Config, error) {
 	o := d.cfg.Options
+	mode, err := transport.ParseMode(o.IOUring)
 	c := fs.Config{
 		Volume: d.session.Volume(), KMS: d.session.KMS(), Mountpoint: d.cfg.Mountpoint, Bucket: o.Bucket,
 		AllowOther: o.AllowOther, MountFlags: mountFlags(o), FsName: o.FsName, Subtype: o.Subtype,
-		ReadOnly: o.ReadOnly, NoACL: o.NoACL, DefaultPermissions: o.DefaultPermissions, Logger: d.logger,
+		ReadOnly: o.ReadOnly, NoACL: o.NoACL, DefaultPermissions: o.DefaultPermissions, IOUring: mode,
+		Logger: d.logger,
 	}
 	if c.FsName == "" {
 		c.FsName = d.cfg.Store
@@ -155,7 +167,7 @@ func (d *drive) config() fs.Config {
 	if c.Subtype == "" {
 		c.Subtype = "ssefs"
 	}
-	return c
+	return c, err
 }
 
 // mountFlags are the flags of mount(2). What becomes of access times is the volume's business.
@@ -191,7 +203,11 @@ func (d *drive) run(ctx context.Context, socket string, up Reporter) error {
 	if err := d.session.SetOwner(owner); err != nil {
 		return err
 	}
-	server, err := fs.Serve(d.config())
+	cfg, err := d.config()
+	if err != nil {
+		return err
+	}
+	server, err := fs.Serve(cfg)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", d.cfg.Mountpoint, d.explain(err))
 	}
@@ -208,7 +224,8 @@ func (d *drive) run(ctx context.Context, socket string, up Reporter) error {
 		d.leave(unmounted)
 		return err
 	}
-	d.logger.Info("drive is mounted", "mountpoint", d.cfg.Mountpoint)
+	how := server.Transport()
+	d.logger.Info("drive is mounted", "mountpoint", d.cfg.Mountpoint, "transport", how.Name, "reason", how.Reason)
 	select {
 	case <-unmounted:
 		d.logger.Info("unmounted", "mountpoint", d.cfg.Mountpoint)

@@ -49,6 +49,7 @@ type Options struct {
 	KMS            string
 	// RotateMasterKey is how often the service master key rotates.
 	RotateMasterKey string
+	IOUring         string
 	Memory          int64 // bytes
 	LogFile         string
 }
@@ -172,6 +173,7 @@ func (o *Options) texts() map[string]*string {
 		"region":                  &o.Region,
 		"kms":                     &o.KMS,
 		"rotate-master-key-every": &o.RotateMasterKey,
+		"io_uring":                &o.IOUring,
 		"log-file":                &o.LogFile,
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"ssefs/cmd/ssefs/internal/control"
 	"ssefs/cmd/ssefs/internal/session"
+	"ssefs/fs/transport"
 	"ssefs/kms"
 )
 
@@ -83,6 +84,8 @@ type Mount struct {
 	CloseError func() error
 	// Appeared tells the kernel of a new bucket of this name, which it may remember as missing.
 	Appeared func(bucket string)
+	// Transport tells how the kernel's requests come.
+	Transport func() transport.Status
 }
 
 // ErrClosing is returned by operations that come after Stop.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ssefs/cmd/ssefs/internal/control"
+	"ssefs/fs/transport"
 )
 
 // Volume says which volume a daemon serves, and where.
@@ -33,6 +34,11 @@ type VolumeStatus struct {
 	Available int64 `json:"available_bytes"`
 	// StoreBytes is what the store's database takes up.
 	StoreBytes int64 `json:"store_bytes"`
+	// Transport is how the kernel's requests come: io_uring, over so many rings at present, or /dev/fuse, with the reason
+	// why not over io_uring.
+	Transport       string `json:"transport,omitempty"`
+	TransportReason string `json:"transport_reason,omitempty"`
+	Rings           int    `json:"rings,omitempty"`
 }
 
 func (o *Operations) info(context.Context, control.Peer, None) (Volume, error) {
@@ -64,7 +70,12 @@ func (o *Operations) status(ctx context.Context, peer control.Peer, _ None) (Vol
 	}
 	lsm, vlog := o.session.DB().Size()
 	settings := v.Settings()
+	var how transport.Status
+	if o.mount.Transport != nil {
+		how = o.mount.Transport()
+	}
 	return VolumeStatus{
+		Transport: how.Name, TransportReason: how.Reason, Rings: how.Rings,
 		Volume: info, DefaultPolicy: settings.DefaultPolicy.String(), Region: settings.Region,
 		Buckets: len(buckets), Inodes: size.Inodes, Total: int64(size.Total), Available: int64(size.Available),
 		StoreBytes: lsm + vlog,
