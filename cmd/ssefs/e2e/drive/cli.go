@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +27,22 @@ type Result struct {
 // does not end within some minutes.
 func CLI(t testing.TB, args ...string) Result {
 	t.Helper()
-	return Exec(t, Binary(t), args...)
+	return Exec(t, Binary(t), WithTransport(args)...)
+}
+
+// transportVariable says how requests come to the drives under test.
+const transportVariable = "SSEFS_E2E_TRANSPORT"
+
+// WithTransport puts that into the arguments of a command that mounts. What the test itself says comes later and wins.
+func WithTransport(args []string) []string {
+	if len(args) == 0 || args[0] != "mount" {
+		return args
+	}
+	mode := os.Getenv(transportVariable)
+	if mode == "" {
+		mode = "off"
+	}
+	return slices.Concat(args[:1], []string{"--io-uring", mode}, args[1:])
 }
 
 // CLI runs an ssefs command on this drive's store, named by --store.

@@ -79,8 +79,8 @@ func (d *Drive) TryMount(extra ...string) error {
 	if d.current() != nil {
 		d.t.Fatalf("already mounted")
 	}
-	args := slices.Concat([]string{"mount", d.store, d.mountpoint, "--foreground", "--key-file", d.keyFile,
-		"--log-file", d.logFile}, d.mountArgs, extra)
+	args := WithTransport(slices.Concat([]string{"mount", d.store, d.mountpoint, "--foreground", "--key-file", d.keyFile,
+		"--log-file", d.logFile}, d.mountArgs, extra))
 	p, err := startDaemon(Binary(d.t), args, d.logFile+".out")
 	if err != nil {
 		return err

@@ -223,7 +223,7 @@ func TestMountByAUser(t *testing.T) {
 	}
 	run := func(args ...string) drive.Result {
 		t.Helper()
-		ctx, cmd := bounded(t, drive.Binary(t), args...)
+		ctx, cmd := bounded(t, drive.Binary(t), drive.WithTransport(args)...)
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + s.base}
 		cmd.Dir = "/"
 		var r drive.Result
