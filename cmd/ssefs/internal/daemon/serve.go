@@ -236,11 +236,6 @@ func (d *drive) run(ctx context.Context, socket string, up Reporter) error {
 	return nil
 }
 
-// readAheadKiB is how far the kernel reads ahead, in units of 1024 bytes. FUSE starts with 128, and its INIT can only
-// lower that. Four times as much means a quarter of the requests; twice that again gains little, and a fault in a
-// mapping reads as much around it.
-const readAheadKiB = 512
-
 // readAhead sets the kernel's read-ahead, which needs root; without, reading takes more requests.
 func (d *drive) readAhead() {
 	if os.Geteuid() != 0 {
@@ -249,7 +244,7 @@ func (d *drive) readAhead() {
 	list, err := mounts.List()
 	if err == nil {
 		if m, ok := mounts.At(list, d.cfg.Mountpoint); ok {
-			err = m.SetReadAhead(readAheadKiB)
+			err = m.SetReadAhead(mounts.ReadAheadKiB)
 		}
 	}
 	if err != nil {
