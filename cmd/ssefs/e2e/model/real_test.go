@@ -106,10 +106,10 @@ func errnoOf(err error) syscall.Errno {
 	return syscall.Errno(0x7fff)
 }
 
-// died reports whether an error is what a call gets when the daemon is killed.
+// died reports whether an error is what a call gets when the daemon is killed; ECANCELED is one over io_uring.
 func died(errno syscall.Errno) bool {
 	switch errno {
-	case unix.ENOTCONN, unix.ECONNABORTED, unix.EIO, unix.ENODEV:
+	case unix.ENOTCONN, unix.ECONNABORTED, unix.EIO, unix.ENODEV, unix.ECANCELED:
 		return true
 	}
 	return false
