@@ -94,13 +94,19 @@ func (o options) candidates(ctx context.Context, tell func(string, ...any)) ([]r
 		}
 		all = slices.Insert(all, 1+i, run.Candidate{Drive: drives.SSEFS(name, path, "AES256"), Role: report.Subject})
 	}
-	optional := []string{"ssefs-kms", "ssefs-none", "encfs", "cryfs"}
+	var optional []string // left out unless they are asked for
+	if !o.all {
+		optional = []string{"ssefs-kms", "ssefs-none", "encfs", "cryfs"}
+	}
+	if !uringEnabled() {
+		optional = append(optional, "ssefs-uring")
+	}
 	var chosen []run.Candidate
 	for i, c := range all {
 		also := i >= 1 && i <= len(o.also) // where they were put
 		switch {
 		case o.drives != nil && !slices.Contains(o.drives, c.Name()) && !also,
-			o.drives == nil && !o.all && slices.Contains(optional, c.Name()):
+			o.drives == nil && slices.Contains(optional, c.Name()):
 			continue
 		case c.Role == report.Peer && !installed(c.Name()):
 			tell("%s is not installed and left out", c.Name())

@@ -20,11 +20,13 @@ type programs struct {
 
 // known returns all drives that can be compared, in the order of the tables.
 func known(ctx context.Context, p programs) []run.Candidate {
-	subject := func(title, policy string) run.Candidate {
-		return run.Candidate{Drive: drives.SSEFS(title, p.ssefs, policy), Role: report.Subject}
+	// The peers take their requests from /dev/fuse; with io_uring ssefs has a column of its own.
+	subject := func(title, policy, ring string) run.Candidate {
+		return run.Candidate{Drive: drives.SSEFS(title, p.ssefs, policy, "--io-uring", ring), Role: report.Subject}
 	}
 	return []run.Candidate{
-		subject("ssefs", "AES256"), subject("ssefs-kms", "KMS"), subject("ssefs-none", "none"),
+		subject("ssefs", "AES256", "off"), subject("ssefs-uring", "AES256", "on"),
+		subject("ssefs-kms", "KMS", "off"), subject("ssefs-none", "none", "off"),
 		{Drive: gocryptfs(), Role: report.Peer, Version: versionOf(ctx, "gocryptfs", "-version")},
 		{Drive: securefs(), Role: report.Peer, Version: versionOf(ctx, "securefs", "version")},
 		{Drive: encfs(), Role: report.Peer, Version: versionOf(ctx, "encfs", "--version")},
@@ -33,6 +35,15 @@ func known(ctx context.Context, p programs) []run.Candidate {
 		{Drive: loopback(p.loopback), Role: report.Reference},
 		{Drive: nulldrive(p.nulldrive), Role: report.Reference, InMemory: true},
 	}
+}
+
+// uringFile says whether the kernel hands requests over by io_uring.
+const uringFile = "/sys/module/fuse/parameters/enable_uring"
+
+// uringEnabled tells whether it does.
+func uringEnabled() bool {
+	text, err := os.ReadFile(uringFile)
+	return err == nil && strings.TrimSpace(string(text)) == "Y"
 }
 
 // password opens all drives: nothing depends on it.
