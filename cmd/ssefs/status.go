@@ -130,6 +130,8 @@ func writeStatus(w io.Writer, s ops.VolumeStatus) {
 // requestsCome says how, and why not the faster way.
 func requestsCome(s ops.VolumeStatus) string {
 	switch {
+	case s.Transport == "":
+		return "not yet"
 	case s.Transport == transport.NameURing:
 		return fmt.Sprintf("over io_uring, %d rings", s.Rings)
 	case s.TransportReason != "":

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -53,12 +54,19 @@ type status struct {
 	Rings     int    `json:"rings"`
 }
 
+// statusOf waits until it says something: the first requests are answered while the daemon is still mounting.
 func statusOf(t *testing.T, store string) status {
 	t.Helper()
-	var s status
-	text := drive.Must(t, drive.Binary(t), "status", "--store", store, "--json")
-	expect.OK(t, json.Unmarshal([]byte(text), &s), "parse %q", text)
-	return s
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		var s status
+		text := drive.Must(t, drive.Binary(t), "status", "--store", store, "--json")
+		expect.OK(t, json.Unmarshal([]byte(text), &s), "parse %q", text)
+		if s.Transport != "" {
+			return s
+		}
+	}
+	t.Fatal("status does not say how requests come")
+	return status{}
 }
 
 // TestStatus: it says how requests come, and in mode auto why not over io_uring.
