@@ -142,11 +142,8 @@ func (db *DB) write(b *Batch, version uint64) error {
 		inner := commit
 		commit = func() error { return db.commitFault(inner) }
 	}
-	if err := commit(); err != nil {
+	if err := db.await(commit); err != nil {
 		return err
-	}
-	if db.badger.syncFailed.Load() {
-		return fmt.Errorf("%w: the value log could not be synced", ErrIO)
 	}
 	// This commit may be in a new log already.
 	return db.followLogs()

@@ -85,7 +85,7 @@ func (d *Dir) OpenDB(opt Options) (*DB, error) {
 		return nil, err
 	}
 	db := &DB{
-		dir: d, opt: opt, log: opt.Logger, badger: &badgerLogger{log: opt.Logger},
+		dir: d, opt: opt, log: opt.Logger, badger: newBadgerLogger(opt.Logger),
 		patience: closePatience,
 	}
 	if err := db.open(); err != nil {
@@ -330,6 +330,9 @@ func (db *DB) Close() error {
 
 // closeBadger closes Badger and reports whether that came to an end.
 func (db *DB) closeBadger() (ended bool, err error) {
+	if db.writerEnded() {
+		return false, fmt.Errorf("%w: the database cannot be closed", errValueLogSync)
+	}
 	done := make(chan error, 1)
 	go func() {
 		done <- guard(db.bdb.Close, nil)

@@ -370,18 +370,41 @@ func TestFailedCommit(t *testing.T) {
 	}
 }
 
-// TestValueLogSyncFailureIsNoticed: all that Badger does about it is to log it.
+// TestValueLogSyncFailureIsNoticed: all that Badger does about it is to log it, and
+// then the commit goes no further. The power loss tests have it happen.
 func TestValueLogSyncFailureIsNoticed(t *testing.T) {
-	db := newDB(t)
-	db.commitFault = func(commit func() error) error {
-		db.badger.Errorf("Error while curlf sync: %v\n", errors.New("boom"))
-		return commit()
+	d := newStore(t)
+	db, err := d.OpenDB(testOptions())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := db.Commit(&Batch{}); !errors.Is(err, ErrIO) {
+	put(t, db, "a", []byte("1"))
+	db.commitFault = func(func() error) error {
+		db.badger.Errorf("Error while curlf sync: %v\n", errors.New("boom"))
+		t.Error("the commit went on")
+		return nil
+	}
+	var b Batch
+	b.Put([]byte("a"), []byte("2"))
+	if _, err := db.Commit(&b); !errors.Is(err, ErrIO) {
 		t.Errorf("the commit: %v", err)
 	}
 	if _, err := db.Commit(&Batch{}); !errors.Is(err, ErrFailed) {
 		t.Errorf("the next commit: %v", err)
+	}
+	if err := db.await(func() error { return nil }); !errors.Is(err, ErrIO) {
+		t.Errorf("what waits for the writer later: %v", err)
+	}
+	v := db.View()
+	if got, err := get(v, "a"); err != nil || string(got) != "1" {
+		t.Errorf("reading: %q, %v", got, err)
+	}
+	v.Release()
+	if err := db.Close(); !errors.Is(err, ErrIO) {
+		t.Errorf("closing: %v", err)
+	}
+	if err := db.bdb.Close(); err != nil { // here the writer is well
+		t.Errorf("closing Badger: %v", err)
 	}
 }
 

@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
-	"sync/atomic"
+	"sync"
 )
 
 // badgerLogger passes Badger's messages on. Badger is talkative: what it calls
@@ -13,9 +14,14 @@ import (
 // store returns errors of its own.
 type badgerLogger struct {
 	log *slog.Logger
-	// syncFailed is set when Badger reports that it could not sync the value
-	// log. It does so in the log only and lets the commit succeed.
-	syncFailed atomic.Bool
+	// syncFailed is closed when Badger reports that it could not sync the value
+	// log. See DB.await.
+	syncFailed chan struct{}
+	failOnce   sync.Once
+}
+
+func newBadgerLogger(log *slog.Logger) *badgerLogger {
+	return &badgerLogger{log: log, syncFailed: make(chan struct{})}
 }
 
 // syncFailure is how the message about a failed value log sync begins (value.go
@@ -26,10 +32,9 @@ const syncFailure = "Error while curlf sync"
 // that garbage collection gets in the way of cause them too, and are repeated.
 func readFailures() []string { return []string{"Unable to read: Key", "Key: %v, Version"} }
 
+// Errorf logs an error. It does not return to Badger's writer when the value log
+// could not be synced: see DB.await.
 func (l *badgerLogger) Errorf(format string, args ...any) {
-	if strings.HasPrefix(format, syncFailure) {
-		l.syncFailed.Store(true)
-	}
 	for _, prefix := range readFailures() {
 		if strings.HasPrefix(format, prefix) {
 			l.Infof(format, args...)
@@ -37,6 +42,10 @@ func (l *badgerLogger) Errorf(format string, args ...any) {
 		}
 	}
 	l.log.Warn("badger: " + message(format, args))
+	if strings.HasPrefix(format, syncFailure) {
+		l.failOnce.Do(func() { close(l.syncFailed) })
+		runtime.Goexit()
+	}
 }
 
 func (l *badgerLogger) Warningf(format string, args ...any) {

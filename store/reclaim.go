@@ -238,7 +238,9 @@ func (db *DB) rewrite(fid uint32) (done bool, err error) {
 	if ok, err := db.discard.set(fid, chosen); err != nil || !ok {
 		return false, err
 	}
-	err = guard(func() error { return db.bdb.RunValueLogGC(0.001) }, nil)
+	err = db.await(func() error {
+		return guard(func() error { return db.bdb.RunValueLogGC(0.001) }, nil)
+	})
 	switch {
 	case err == nil:
 		return true, nil
