@@ -35,6 +35,8 @@ const watchdogAfter = 15 * time.Minute
 type Options struct {
 	// Store is the directory of the store; empty means a new one in the test's temporary directory.
 	Store string
+	// KeyFile opens the store; empty means a new one, made with the store.
+	KeyFile string
 	// Create are more arguments for the mount that creates the store.
 	Create []string
 	// Mount are more arguments for every mount.
@@ -67,9 +69,12 @@ func New(t testing.TB, o Options) *Drive {
 		t:          t,
 		store:      o.Store,
 		mountpoint: filepath.Join(base, "drive"),
-		keyFile:    filepath.Join(base, "key"),
+		keyFile:    o.KeyFile,
 		logFile:    filepath.Join(base, "log"),
 		mountArgs:  slices.Clone(o.Mount),
+	}
+	if d.keyFile == "" {
+		d.keyFile = filepath.Join(base, "key")
 	}
 	if !o.Private {
 		d.mountArgs = append(d.mountArgs, "-o", "allow_other")

@@ -1,0 +1,96 @@
+package disk
+
+import (
+	"fmt"
+	"sync"
+
+	gofuse "github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// Disk is the file system, mounted.
+type Disk struct {
+	server *gofuse.Server
+	tree   *tree
+
+	cutMu  sync.Mutex // guards replay
+	replay *replay
+}
+
+// Mount mounts an empty one.
+func Mount(point string) (*Disk, error) {
+	d := &Disk{tree: newTree()}
+	server, err := gofuse.NewServer(d.tree, point, &gofuse.MountOptions{
+		FsName: "powerloss", Name: "powerloss", AllowOther: true, DirectMount: true, MaxWrite: 1 << 20,
+		ExplicitDataCacheControl: true, // nobody but the kernel writes
+		DisableXAttrs:            true,
+		DisableReadDirPlus:       true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("mount %s: %w", point, err)
+	}
+	d.server = server
+	go server.Serve()
+	return d, server.WaitMount()
+}
+
+// Unmount ends it.
+func (d *Disk) Unmount() error { return d.server.Unmount() }
+
+// Position returns how many changes there were.
+func (d *Disk) Position() int {
+	d.tree.mu.Lock()
+	defer d.tree.mu.Unlock()
+	return len(d.tree.log)
+}
+
+// Cut writes the directory name of the root to dir as a power failure at the given position could have left it. The
+// same seed makes the same of the same log. Without the directory nothing is written. Cuts are cheapest in the order of
+// their positions.
+func (d *Disk) Cut(position int, seed uint64, promise Promise, name, dir string) error {
+	d.cutMu.Lock()
+	defer d.cutMu.Unlock()
+	d.tree.mu.Lock()
+	log := d.tree.log
+	d.tree.mu.Unlock()
+	if position < 0 || position > len(log) {
+		return fmt.Errorf("position %d is not among %d changes", position, len(log))
+	}
+	if d.replay == nil || d.replay.at > position || d.replay.promise != promise {
+		d.replay = newReplay(log, promise)
+	}
+	d.replay.log = log
+	d.replay.advance(position)
+	return d.replay.cut(seed).exportPath(name, dir)
+}
+
+// Call is a kind of request that can be made to fail.
+type Call string
+
+// The calls.
+const (
+	Write Call = "write" // write, and writing mapped pages back
+	Sync  Call = "sync"  // fsync and fdatasync, of files and directories
+	Make  Call = "make"  // making files and making them longer
+)
+
+// Fault makes calls fail: after Skip calls of the kind, Count times, with Errno.
+type Fault struct {
+	Call        Call
+	Skip, Count int
+	Errno       unix.Errno
+}
+
+// Inject makes calls fail from now on, in place of an earlier fault.
+func (d *Disk) Inject(f Fault) {
+	d.tree.mu.Lock()
+	defer d.tree.mu.Unlock()
+	d.tree.fault, d.tree.failed = f, 0
+}
+
+// Failed returns how many calls have failed since the fault was injected.
+func (d *Disk) Failed() int {
+	d.tree.mu.Lock()
+	defer d.tree.mu.Unlock()
+	return d.tree.failed
+}

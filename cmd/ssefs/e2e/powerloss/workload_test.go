@@ -1,0 +1,247 @@
+package powerloss
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"ssefs/cmd/ssefs/e2e/drive"
+	"ssefs/cmd/ssefs/e2e/expect"
+
+	"golang.org/x/sys/unix"
+)
+
+// blockSize is what is overwritten at a time.
+const blockSize = 4096
+
+// bucket is one that the workload writes to.
+type bucket struct{ name, policy string }
+
+func buckets() []bucket { return []bucket{{"plain", "none"}, {"service", "AES256"}, {"kms", "KMS"}} }
+
+// workload changes the drive and keeps its history. After the first error it does nothing more.
+type workload struct {
+	t     testing.TB
+	d     *drive.Drive
+	disk  *testDisk
+	rng   *rand.Rand
+	h     *history
+	acks  []int
+	count int
+	err   error
+	live  []string // files that can be removed
+}
+
+func newWorkload(t testing.TB, d *drive.Drive, disk *testDisk, seed uint64) *workload {
+	return &workload{t: t, d: d, disk: disk, rng: rand.New(rand.NewPCG(seed, 1)), h: &history{objects: map[string]*object{}}}
+}
+
+// do notes an error.
+func (w *workload) do(what string, err error) bool {
+	if err != nil && w.err == nil {
+		w.err = fmt.Errorf("%s: %w", what, err)
+	}
+	return w.err == nil
+}
+
+// begin notes a state that path is about to have.
+func (w *workload) begin(path string, r rule, s state) {
+	s.begun = w.disk.position()
+	w.h.add(path, r, s)
+}
+
+// sync makes path durable. With it goes every change of names before.
+func (w *workload) sync(path string) {
+	fd, err := unix.Open(w.d.Path(path), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if !w.do("open", err) {
+		return
+	}
+	err = unix.Fsync(fd)
+	_ = unix.Close(fd) // fsync has told
+	if w.do("fsync", err) {
+		w.acked(func(p string, s state) bool { return s.named || p == path })
+	}
+}
+
+// syncAll makes everything durable.
+func (w *workload) syncAll() {
+	if r := drive.CLI(w.t, "sync", w.d.Mountpoint()); r.Code != 0 {
+		w.do("ssefs sync", fmt.Errorf("exit %d: %s", r.Code, r.Stderr))
+		return
+	}
+	w.acked(func(string, state) bool { return true })
+}
+
+func (w *workload) acked(synced func(string, state) bool) {
+	position := w.disk.position()
+	w.h.ack(position, synced)
+	w.acks = append(w.acks, position)
+}
+
+// start makes the buckets.
+func (w *workload) start() {
+	for _, b := range buckets() {
+		w.begin(b.name, folder, state{exists: true, named: true})
+		if !w.do("mkdir", os.Mkdir(w.d.Path(b.name), 0o755)) {
+			return
+		}
+		if !w.do("set the policy", unix.Setxattr(w.d.Path(b.name), "user.sse.policy", []byte(b.policy), 0)) {
+			return
+		}
+	}
+	for _, b := range buckets() {
+		w.overwritten(filepath.Join(b.name, "blocks"))
+	}
+	w.syncAll()
+}
+
+// overwritten makes a file of which blocks are overwritten.
+func (w *workload) overwritten(path string) {
+	data := w.data(16 * blockSize)
+	w.begin(path, blocks, state{exists: true, data: data})
+	if w.do("create", os.WriteFile(w.d.Path(path), data, 0o644)) {
+		w.sync(path)
+	}
+}
+
+// data returns bytes that are different each time.
+func (w *workload) data(n int) []byte {
+	w.count++
+	return expect.Random(w.rng.Uint64(), n)
+}
+
+// run makes n random changes.
+func (w *workload) run(n int) {
+	all := buckets()
+	for i := 0; i < n && w.err == nil; i++ {
+		b := all[w.rng.IntN(len(all))].name
+		synced := w.rng.IntN(2) == 0
+		switch k := w.rng.IntN(100); {
+		case k < 25:
+			w.create(b, 1+w.rng.IntN(40_000), synced)
+		case k < 28:
+			w.create(b, 500_000+w.rng.IntN(1_500_000), synced)
+		case k < 45:
+			w.overwrite(b, synced)
+		case k < 60:
+			w.appendTo(b, synced)
+		case k < 75:
+			w.replace(b, synced)
+		case k < 85:
+			w.remove(synced)
+		case k < 92:
+			w.mkdir(b, synced)
+		case k < 96:
+			w.syncAll()
+		default:
+			w.writeBack()
+		}
+	}
+}
+
+// create makes a file.
+func (w *workload) create(bucket string, size int, synced bool) {
+	data := w.data(size)
+	path := filepath.Join(bucket, fmt.Sprint("new", w.count))
+	w.begin(path, prefix, state{exists: true, named: true})
+	w.begin(path, prefix, state{exists: true, data: data})
+	if !w.do("create", os.WriteFile(w.d.Path(path), data, 0o644)) {
+		return
+	}
+	w.live = append(w.live, path)
+	if synced {
+		w.sync(path)
+	}
+}
+
+// overwrite writes a block of a file anew.
+func (w *workload) overwrite(bucket string, synced bool) {
+	path := filepath.Join(bucket, "blocks")
+	o := w.h.objects[path]
+	data := append([]byte(nil), o.states[len(o.states)-1].data...)
+	at := w.rng.IntN(len(data)/blockSize) * blockSize
+	copy(data[at:], w.data(blockSize))
+	w.begin(path, blocks, state{exists: true, data: data})
+	if w.do("overwrite", w.pwrite(path, unix.O_WRONLY, data[at:at+blockSize], int64(at))) && synced {
+		w.sync(path)
+	}
+}
+
+// pwrite opens a file, writes to it and closes it.
+func (w *workload) pwrite(path string, flags int, data []byte, off int64) error {
+	f, err := os.OpenFile(w.d.Path(path), flags, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err := unix.Pwrite(int(f.Fd()), data, off); err != nil {
+		_ = f.Close() // the first error counts
+		return err
+	}
+	return f.Close()
+}
+
+// appendTo makes a file longer, or a new one.
+func (w *workload) appendTo(bucket string, synced bool) {
+	path := filepath.Join(bucket, "log")
+	var before []byte
+	if o := w.h.objects[path]; o != nil {
+		before = o.states[len(o.states)-1].data
+	} else {
+		w.begin(path, prefix, state{exists: true, named: true})
+	}
+	tail := w.data(1 + w.rng.IntN(20_000))
+	w.begin(path, prefix, state{exists: true, data: append(before[:len(before):len(before)], tail...)})
+	if w.do("append", w.pwrite(path, unix.O_WRONLY|unix.O_CREAT, tail, int64(len(before)))) && synced {
+		w.sync(path)
+	}
+}
+
+// replace writes a file and renames it over another.
+func (w *workload) replace(bucket string, synced bool) {
+	path := filepath.Join(bucket, "replaced")
+	data := w.data(1 + w.rng.IntN(30_000))
+	if !w.do("create", os.WriteFile(w.d.Path(path+".tmp"), data, 0o644)) {
+		return
+	}
+	w.begin(path, whole, state{exists: true, named: true, data: data})
+	if w.do("rename", os.Rename(w.d.Path(path+".tmp"), w.d.Path(path))) && synced {
+		w.sync(path)
+	}
+}
+
+// remove removes a file, and makes the removal durable by syncing its directory.
+func (w *workload) remove(synced bool) {
+	if len(w.live) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(w.live))
+	path := w.live[i]
+	w.live[i] = w.live[len(w.live)-1]
+	w.live = w.live[:len(w.live)-1]
+	w.begin(path, prefix, state{named: true})
+	if w.do("unlink", os.Remove(w.d.Path(path))) && synced {
+		w.sync(filepath.Dir(path))
+	}
+}
+
+// mkdir makes a directory.
+func (w *workload) mkdir(bucket string, synced bool) {
+	w.count++
+	path := filepath.Join(bucket, fmt.Sprint("dir", w.count))
+	w.begin(path, folder, state{exists: true, named: true})
+	if w.do("mkdir", os.Mkdir(w.d.Path(path), 0o755)) && synced {
+		w.sync(path)
+	}
+}
+
+// writeBack has the kernel write to the disk what is dirty, without making it durable, as it does when it likes.
+func (w *workload) writeBack() {
+	f, err := os.Open(w.disk.point)
+	if !w.do("open the disk", err) {
+		return
+	}
+	w.do("syncfs", unix.Syncfs(int(f.Fd())))
+	_ = f.Close() // nothing was written through it
+}
