@@ -88,6 +88,7 @@ func (d *Dir) OpenDB(opt Options) (*DB, error) {
 		dir: d, opt: opt, log: opt.Logger, badger: newBadgerLogger(opt.Logger),
 		patience: closePatience,
 	}
+	db.badger.rewriting = db.orderRewrite
 	if err := db.open(); err != nil {
 		return nil, err
 	}

@@ -231,6 +231,43 @@ func TestCloseWithoutSpace(t *testing.T) {
 	}
 }
 
+// TestOpenWithoutSpace: opening flushes, too.
+func TestOpenWithoutSpace(t *testing.T) {
+	dir := mountTmpfs(t, 48<<20)
+	path := filepath.Join(dir, "store")
+	d, db, err := create(path, fillOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	commitEach(t, db, 300, func(b *Batch, i int) { b.Put(fillKey('k', i), make([]byte, 4<<10)) })
+	committed := db.Committed()
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(path, nameBallast)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	other := filepath.Join(dir, "other")
+	if err := squeeze(other); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.OpenDB(fillOptions()); !errors.Is(err, ErrFull) {
+		t.Fatalf("opening: %v", err)
+	}
+	if err := os.Remove(other); err != nil {
+		t.Fatal(err)
+	}
+	if db, err = d.OpenDB(fillOptions()); err != nil {
+		t.Fatal(err)
+	}
+	if db.Committed() != committed {
+		t.Errorf("committed %d of %d", db.Committed(), committed)
+	}
+	if err := closeBoth(d, db); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestFullDuringCompaction: what a compaction writes beside its input was
 // counted when the space for it was held back, so it must not count again and
 // have removals refused while it goes on.

@@ -18,15 +18,21 @@ type badgerLogger struct {
 	// log. See DB.await.
 	syncFailed chan struct{}
 	failOnce   sync.Once
+	// rewriting is called when garbage collection begins to rewrite a file.
+	rewriting func()
 }
 
 func newBadgerLogger(log *slog.Logger) *badgerLogger {
-	return &badgerLogger{log: log, syncFailed: make(chan struct{})}
+	return &badgerLogger{log: log, syncFailed: make(chan struct{}), rewriting: func() {}}
 }
 
 // syncFailure is how the message about a failed value log sync begins (value.go
 // in Badger v4.9.6; TestValueLogSyncFailureIsNoticed watches over it).
 const syncFailure = "Error while curlf sync"
+
+// rewriteBegins is how the message begins that garbage collection writes just
+// before it asks for the last version (value.go, valueLog.rewrite).
+const rewriteBegins = "Rewriting fid"
 
 // readFailures begin the messages about a value that could not be read. Reads
 // that garbage collection gets in the way of cause them too, and are repeated.
@@ -53,6 +59,9 @@ func (l *badgerLogger) Warningf(format string, args ...any) {
 }
 
 func (l *badgerLogger) Infof(format string, args ...any) {
+	if strings.HasPrefix(format, rewriteBegins) {
+		l.rewriting()
+	}
 	if l.log.Enabled(context.Background(), slog.LevelDebug) {
 		l.log.Debug("badger: " + message(format, args))
 	}

@@ -218,7 +218,7 @@ func (db *DB) admit(n int64, p privilege) (plenty bool, err error) {
 		return false, err
 	}
 	plenty, err = db.judge(fsys.free, n, p)
-	if !errors.Is(err, ErrFull) {
+	if !errors.Is(err, ErrFull) || db.bdb == nil { // no compaction before it is open
 		return plenty, err
 	}
 	// A compaction going on takes up space that the floor counts still to come,
