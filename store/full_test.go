@@ -187,22 +187,40 @@ func squeeze(path string) error {
 	}
 }
 
-// TestCloseWithoutSpace: closing flushes, which must not be tried without space.
-func TestCloseWithoutSpace(t *testing.T) {
-	dir := mountTmpfs(t, 48<<20)
-	path := filepath.Join(dir, "store")
+// smallStore makes a store with a few commits on a file system of 48 MiB of its
+// own. It returns the store's path.
+func smallStore(t *testing.T) (path string, d *Dir, db *DB) {
+	t.Helper()
+	path = filepath.Join(mountTmpfs(t, 48<<20), "store")
 	d, db, err := create(path, fillOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
 	commitEach(t, db, 300, func(b *Batch, i int) { b.Put(fillKey('k', i), make([]byte, 4<<10)) })
+	return path, d, db
+}
+
+// closeWith checks that what was committed is there, and closes the store.
+func closeWith(t *testing.T, d *Dir, db *DB, committed uint64) {
+	t.Helper()
+	if db.Committed() != committed {
+		t.Errorf("committed %d of %d", db.Committed(), committed)
+	}
+	if err := closeBoth(d, db); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCloseWithoutSpace: closing flushes, which must not be tried without space.
+func TestCloseWithoutSpace(t *testing.T) {
+	path, d, db := smallStore(t)
 	committed := db.Committed()
 	db.commitMu.Lock()
 	if err := db.ballast.drop(); err != nil {
 		t.Fatal(err)
 	}
 	db.commitMu.Unlock()
-	other := filepath.Join(dir, "other")
+	other := filepath.Join(filepath.Dir(path), "other")
 	if err := squeeze(other); err != nil {
 		t.Fatal(err)
 	}
@@ -220,26 +238,16 @@ func TestCloseWithoutSpace(t *testing.T) {
 	if err := closeBoth(d, db); err != nil {
 		t.Fatal(err)
 	}
-	if d, db, err = create(path, fillOptions()); err != nil {
-		t.Fatal(err)
-	}
-	if db.Committed() != committed {
-		t.Errorf("committed %d of %d", db.Committed(), committed)
-	}
-	if err := closeBoth(d, db); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestOpenWithoutSpace: opening flushes, too.
-func TestOpenWithoutSpace(t *testing.T) {
-	dir := mountTmpfs(t, 48<<20)
-	path := filepath.Join(dir, "store")
 	d, db, err := create(path, fillOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
-	commitEach(t, db, 300, func(b *Batch, i int) { b.Put(fillKey('k', i), make([]byte, 4<<10)) })
+	closeWith(t, d, db, committed)
+}
+
+// TestOpenWithoutSpace: opening flushes, too.
+func TestOpenWithoutSpace(t *testing.T) {
+	path, d, db := smallStore(t)
 	committed := db.Committed()
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
@@ -247,7 +255,7 @@ func TestOpenWithoutSpace(t *testing.T) {
 	if err := os.Remove(filepath.Join(path, nameBallast)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	other := filepath.Join(dir, "other")
+	other := filepath.Join(filepath.Dir(path), "other")
 	if err := squeeze(other); err != nil {
 		t.Fatal(err)
 	}
@@ -257,15 +265,11 @@ func TestOpenWithoutSpace(t *testing.T) {
 	if err := os.Remove(other); err != nil {
 		t.Fatal(err)
 	}
-	if db, err = d.OpenDB(fillOptions()); err != nil {
+	db, err := d.OpenDB(fillOptions())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if db.Committed() != committed {
-		t.Errorf("committed %d of %d", db.Committed(), committed)
-	}
-	if err := closeBoth(d, db); err != nil {
-		t.Fatal(err)
-	}
+	closeWith(t, d, db, committed)
 }
 
 // TestFullDuringCompaction: what a compaction writes beside its input was

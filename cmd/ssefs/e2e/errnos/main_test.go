@@ -16,7 +16,7 @@ const policyAttr = "user.sse.policy"
 
 func TestMain(m *testing.M) {
 	drive.Main(m, map[string]drive.Helper{
-		"mapping": readMapping,
+		"mapping": drive.UseMapping,
 	})
 }
 

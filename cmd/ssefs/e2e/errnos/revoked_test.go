@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -51,49 +50,6 @@ func refused(t *testing.T, dir string, want unix.Errno, names ...string) {
 	expect.OK(t, unix.Mkfifo(filepath.Join(dir, "new", "fifo"), 0o644), "mkfifo")
 	drive.Must(t, "rm", "-r", filepath.Join(dir, "new"))
 	drive.Must(t, "ls", "-l", dir)
-}
-
-// readMapping is the helper that maps a file and says, for each page number it hears, what it finds there: the first
-// byte, or SIGBUS.
-func readMapping(p *drive.Peer) error {
-	fd, err := unix.Open(p.Args[0], unix.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	m, err := unix.Mmap(fd, 0, 16<<12, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return err
-	}
-	if err := unix.Close(fd); err != nil {
-		return err
-	}
-	debug.SetPanicOnFault(true)
-	read := func(page int) (found string) {
-		defer func() {
-			if recover() != nil {
-				found = "SIGBUS"
-			}
-		}()
-		return fmt.Sprint(m[page<<12])
-	}
-	if err := p.Say("mapped"); err != nil {
-		return err
-	}
-	for {
-		line, err := p.Hear()
-		if err != nil {
-			return nil
-		}
-		var page, change int
-		if n, err := fmt.Sscan(line, &page, &change); err != nil && n == 0 {
-			return err
-		} else if n == 2 {
-			m[page<<12] = byte(change)
-		}
-		if err := p.Say(read(page)); err != nil {
-			return err
-		}
-	}
 }
 
 // TestDisabledKey goes through all that a disabled key refuses and takes away, and finds everything again, down to the

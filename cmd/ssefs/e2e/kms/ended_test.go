@@ -3,7 +3,6 @@ package kms
 import (
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -14,48 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// pages is the size of the files here.
 const pages = 8
-
-// readMapping is the helper that maps a file and says, for each page number it hears, what byte the page begins with, or
-// SIGBUS.
-func readMapping(p *drive.Peer) error {
-	fd, err := unix.Open(p.Args[0], unix.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	m, err := unix.Mmap(fd, 0, pages<<12, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return err
-	}
-	if err := unix.Close(fd); err != nil {
-		return err
-	}
-	debug.SetPanicOnFault(true)
-	read := func(page int) (found string) {
-		defer func() {
-			if recover() != nil {
-				found = "SIGBUS"
-			}
-		}()
-		return fmt.Sprint(m[page<<12])
-	}
-	if err := p.Say("mapped"); err != nil {
-		return err
-	}
-	for {
-		line, err := p.Hear()
-		if err != nil {
-			return nil
-		}
-		var page int
-		if _, err := fmt.Sscan(line, &page); err != nil {
-			return err
-		}
-		if err := p.Say(read(page)); err != nil {
-			return err
-		}
-	}
-}
 
 // ending is a way in which a key stops being usable, and what brings it back.
 type ending struct {

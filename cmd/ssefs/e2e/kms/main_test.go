@@ -15,7 +15,7 @@ import (
 const policyAttr = "user.sse.policy"
 
 func TestMain(m *testing.M) {
-	drive.Main(m, map[string]drive.Helper{"mapping": readMapping})
+	drive.Main(m, map[string]drive.Helper{"mapping": drive.UseMapping})
 }
 
 // decode reads what a command printed with --json.
