@@ -5,7 +5,7 @@
 // # Key hierarchy
 //
 //	passphrase (Argon2id) or key file (HKDF) -> slot key -> root key, one per volume, random
-//	root key (HKDF-SHA256, salt = volume ID) -> metadata, names, set hash, keystore, header keys
+//	root key (HKDF-SHA256, salt = volume ID) -> metadata, names, set hash, keystore, header, backup keys
 //	keystore -> master key versions (package kms) -> data key (DEK) of one file, in an Envelope
 //	DEK -> one derived key per data record (part of XAES-256-GCM)
 //

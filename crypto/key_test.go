@@ -263,7 +263,9 @@ func TestDeriveVolumeKeys(t *testing.T) {
 		t.Cleanup(v.Wipe)
 		return v
 	}
-	list := func(v *VolumeKeys) []*Key { return []*Key{v.Metadata, v.Names, v.SetHash, v.Keystore, v.Header} }
+	list := func(v *VolumeKeys) []*Key {
+		return []*Key{v.Metadata, v.Names, v.SetHash, v.Keystore, v.Header, v.Backup}
+	}
 	all := append(list(derive(root, VolumeID{1})), list(derive(root, VolumeID{2}))...)
 	all = append(all, list(derive(testKey(t, 2), VolumeID{1}))...)
 	all = append(all, root)
@@ -312,4 +314,5 @@ var frozenVolumeKeys = []string{
 	"ff9d96945d770f8e0b89ed1a10df29365fc86d17acced767128662f84e92cbcd", // set hash
 	"240c80290502351b71a572919292468274d4a91c5092e951da664909d7e66104", // keystore
 	"14bfd8586c59f7a5e902c2ec7b33519b2ff310cd9c08dbe28c5a380c1a28bcf4", // header
+	"fd771f0464972a67c96965f40869377a3507ad308f4f79a811dc0573e0bf917b", // backup
 }

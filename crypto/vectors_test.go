@@ -50,6 +50,9 @@ type vectors struct {
 	EnvelopeAAD hexBytes `json:"envelope_aad"`
 	Envelope    hexBytes
 
+	BackupStatement hexBytes `json:"backup_statement"`
+	BackupTag       hexBytes `json:"backup_tag"`
+
 	Passphrase string
 	KeyFile    hexBytes `json:"key_file"`
 	Header     string
@@ -93,6 +96,7 @@ func TestFormatVectors(t *testing.T) {
 	defer keys.Wipe()
 	for name, k := range map[string]*Key{
 		"metadata": keys.Metadata, "names": keys.Names, "set hash": keys.SetHash, "keystore": keys.Keystore, "header": keys.Header,
+		"backup": keys.Backup,
 	} {
 		if !bytes.Equal(k.Bytes(), v.Keys[name]) {
 			t.Errorf("%s key is %x, want %x", name, k.Bytes(), v.Keys[name])
@@ -114,6 +118,11 @@ func TestFormatVectors(t *testing.T) {
 		}
 		if !bytes.Equal(s[:], v.SetHash) || len(v.SetElements) == 0 {
 			t.Errorf("set hash is %x", s)
+		}
+	})
+	t.Run("backup", func(t *testing.T) {
+		if tag, err := TagBackup(keys.Backup, v.BackupStatement); err != nil || !bytes.Equal(tag[:], v.BackupTag) {
+			t.Errorf("tag is %x: %v", tag, err)
 		}
 	})
 	fc := FileContext{Volume: id, Bucket: v.Bucket, Inode: v.Inode}

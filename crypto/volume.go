@@ -38,6 +38,7 @@ type VolumeKeys struct {
 	SetHash  *Key // set hashes of directories and buckets
 	Keystore *Key // seals the keystore
 	Header   *Key // authenticates the volume header
+	Backup   *Key // authenticates backups
 }
 
 // DeriveVolumeKeys derives the keys of the volume id from its root key: HKDF-SHA256 with the volume ID as
@@ -60,6 +61,7 @@ func DeriveVolumeKeys(root *Key, id VolumeID) (*VolumeKeys, error) {
 			{&v.SetHash, "ssefs v1 set hash"},
 			{&v.Keystore, "ssefs v1 keystore"},
 			{&v.Header, "ssefs v1 header"},
+			{&v.Backup, "ssefs v1 backup"},
 		} {
 			raw, err := hkdf.Expand(sha256.New, prk, d.label, KeySize)
 			if err != nil {
@@ -83,7 +85,7 @@ func (v *VolumeKeys) Wipe() {
 	if v == nil {
 		return
 	}
-	for _, k := range []*Key{v.Metadata, v.Names, v.SetHash, v.Keystore, v.Header} {
+	for _, k := range []*Key{v.Metadata, v.Names, v.SetHash, v.Keystore, v.Header, v.Backup} {
 		k.Wipe()
 	}
 }

@@ -47,7 +47,7 @@ def pattern(n, start):
 
 volume = pattern(16, 1)
 root = pattern(32, 2)
-keys = {n: hkdf(root, volume, b"ssefs v1 " + n.encode()) for n in ("metadata", "names", "set hash", "keystore", "header")}
+keys = {n: hkdf(root, volume, b"ssefs v1 " + n.encode()) for n in ("metadata", "names", "set hash", "keystore", "header", "backup")}
 dek = pattern(32, 3)
 bucket, inode = 5, 1 << 40
 file_context = volume + struct.pack(">QQ", bucket, inode)
@@ -89,6 +89,7 @@ salt1, salt2 = pattern(32, 11), pattern(32, 12)
 slot1 = slot(1, 1, 2, 64, 2, salt1, Argon2id(salt=salt1, length=32, iterations=2, lanes=2, memory_cost=64).derive(passphrase.encode()),
              pattern(24, 13))
 slot2 = slot(4, 2, 0, 0, 0, salt2, hkdf(key_file, salt2, b"ssefs v1 key file slot"), pattern(24, 14))
+backup_statement = pattern(100, 15)
 header = f'''{{
   "magic": "ssefs volume",
   "format": 1,
@@ -113,6 +114,7 @@ vectors = {
     "set_domain": 2, "set_elements": [e.hex() for e in elements], "set_hash": set_hash.to_bytes(32, "big").hex(),
     "kek": kek.hex(), "key_id": key_id.decode(), "key_version": 9, "bucket_key": bucket_key.hex(), "wrapped": wrapped.hex(),
     "envelope_aad": envelope_aad.hex(), "envelope": envelope.hex(),
+    "backup_statement": backup_statement.hex(), "backup_tag": mac(keys["backup"], b"ssefsbk1" + backup_statement).hex(),
     "passphrase": passphrase, "key_file": key_file.hex(), "header": header,
 }
 with open(__file__.replace("vectors.py", "vectors_v1.json"), "w") as f:

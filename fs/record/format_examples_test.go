@@ -179,7 +179,7 @@ func derivedKeysExample(t *testing.T) string {
 	}{
 		{"root key", exampleRoot(t)},
 		{"ssefs v1 metadata", keys.Metadata}, {"ssefs v1 names", keys.Names}, {"ssefs v1 set hash", keys.SetHash},
-		{"ssefs v1 keystore", keys.Keystore}, {"ssefs v1 header", keys.Header},
+		{"ssefs v1 keystore", keys.Keystore}, {"ssefs v1 header", keys.Header}, {"ssefs v1 backup", keys.Backup},
 	} {
 		fmt.Fprintf(&out, "%-20s  %x\n", k.name, k.key.Bytes())
 	}
