@@ -151,6 +151,11 @@ func (d *Dir) begin() error {
 	if err := syncDir(d.path); err != nil {
 		return err
 	}
+	return d.clear(c)
+}
+
+// clear removes what an unfinished creation made, but for its lock and marker.
+func (d *Dir) clear(c contents) error {
 	if err := clearDB(filepath.Join(d.path, nameDB)); err != nil {
 		return err
 	}
@@ -164,6 +169,27 @@ func (d *Dir) begin() error {
 		}
 	}
 	return syncDir(d.path)
+}
+
+// Abandon gives up a creation that cannot be finished, and the space that it took.
+// What stays is an unfinished creation. The database must be closed before.
+func (d *Dir) Abandon() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.lock == nil:
+		return ErrClosed
+	case d.db != nil:
+		return fmt.Errorf("%w: the database is still open", ErrBusy)
+	}
+	c, err := survey(d.path)
+	if err != nil {
+		return err
+	}
+	if !d.isNew || c.has[HeaderFile] {
+		return fmt.Errorf("store: refusing to remove the store %s", d.path)
+	}
+	return d.clear(c)
 }
 
 // FinishCreate ends a creation after the header was written. It does nothing

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -179,6 +180,22 @@ func (d *Dir) ReadFile(name string) ([]byte, error) {
 		return nil, ErrClosed
 	}
 	return os.ReadFile(filepath.Join(d.path, name))
+}
+
+// Files returns the names of the exported files that are there, sorted.
+func (d *Dir) Files() ([]string, error) {
+	c, err := survey(d.path)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for name := range c.has {
+		if isExported(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // WriteFile replaces one of the exported files: after a crash it holds the old
