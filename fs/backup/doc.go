@@ -1,0 +1,40 @@
+// Package backup makes backups of a store and puts their records into a new one.
+//
+// Nothing is opened or sealed here: records travel as they lie in the store. A
+// backup is of one View, which commits, garbage collection and compaction leave
+// alone, and takes memory for a frame or two, however large the store is.
+//
+// An incremental backup holds the records whose version is above that of its
+// base, and like every backup the listing of all. It is right if each other
+// record of the store is in the base as it is now, whatever has become of the
+// store since: that is what Compare finds out, from the two listings. What the
+// base had and the listing has not was removed.
+package backup
+
+import (
+	"errors"
+	"fmt"
+
+	"ssefs/fs/archive"
+)
+
+// ErrBase is returned for a backup that is no base for another: of another
+// volume, of another history, or not the one that was asked for.
+var ErrBase = errors.New("not the backup that this one is based on")
+
+// checkBase tells whether a backup may follow the one of the statement.
+func checkBase(b archive.Begin, base *archive.Statement) error {
+	switch {
+	case base == nil && b.Base == nil:
+		return nil
+	case base == nil:
+		return fmt.Errorf("%w: it is incremental, to one of version %d, which comes first", ErrBase, b.Base.Version)
+	case b.Base == nil:
+		return fmt.Errorf("%w: it is a full backup, and can only come first", ErrBase)
+	case b.Volume != base.Volume:
+		return fmt.Errorf("%w: it is of volume %v, the one before of volume %v", ErrBase, b.Volume, base.Volume)
+	case *b.Base != *base.AsBase():
+		return fmt.Errorf("%w: it is incremental to one of version %d, and the one before it is of version %d or another one of that", ErrBase, b.Base.Version, base.Version)
+	}
+	return nil
+}
