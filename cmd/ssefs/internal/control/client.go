@@ -37,36 +37,52 @@ func Dial(path string) *Client {
 // Call carries out one operation and decodes its reply into reply, which may be nil. An error of the
 // operation comes back with the daemon's message and exit code.
 func (c *Client) Call(ctx context.Context, operation string, request, reply any) error {
-	body, err := json.Marshal(request)
+	resp, err := c.post(ctx, prefix+operation, request)
 	if err != nil {
 		return err
 	}
-	defer clear(body) // it may hold a secret
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://ssefs"+prefix+operation, bytes.NewReader(body))
-	if err != nil {
+	result, err := readAnswer(resp)
+	if err != nil || reply == nil {
 		return err
+	}
+	return json.Unmarshal(result, reply)
+}
+
+// post sends a request.
+func (c *Client) post(ctx context.Context, path string, request any) (*http.Response, error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(body) // it may hold a secret
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://ssefs"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.explain(err)
+		return nil, c.explain(err)
 	}
+	return resp, nil
+}
+
+// readAnswer reads a reply and returns the result in it.
+func readAnswer(resp *http.Response) (json.RawMessage, error) {
 	var a answer
-	err = json.NewDecoder(resp.Body).Decode(&a)
+	err := json.NewDecoder(resp.Body).Decode(&a)
 	if closeErr := resp.Body.Close(); err == nil {
 		err = closeErr
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: %w", ErrGone, err)
+		return nil, fmt.Errorf("%w: %w", ErrGone, err)
 	case a.Error != nil && resp.StatusCode == http.StatusForbidden:
-		return denied(a.Error.Message)
+		return nil, denied(a.Error.Message)
 	case a.Error != nil:
-		return exit.With(a.Error.Code, errors.New(a.Error.Message))
-	case reply == nil:
-		return nil
+		return nil, exit.With(a.Error.Code, errors.New(a.Error.Message))
 	}
-	return json.Unmarshal(a.Result, reply)
+	return a.Result, nil
 }
 
 // Close drops the connections.

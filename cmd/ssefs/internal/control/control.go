@@ -4,7 +4,7 @@
 // Only root and the daemon's own user are served; the kernel tells who is at the other end (SO_PEERCRED),
 // and the check comes before a request is read. The socket itself is 0600 in a 0700 directory, so this is the
 // second lock on the same door. The package carries operations and knows none of them: a call is a name, a
-// JSON request and a JSON reply.
+// JSON request and a JSON reply, or a stream of bytes.
 package control
 
 import (
@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"ssefs/cmd/ssefs/internal/exit"
 )
@@ -31,6 +32,15 @@ type Peer struct {
 // Handler carries out operations. It is called concurrently; ctx ends when the caller hangs up.
 type Handler interface {
 	Handle(ctx context.Context, peer Peer, operation string, request json.RawMessage) (reply any, err error)
+	// Stream carries out an operation whose reply is as long as it likes.
+	Stream(ctx context.Context, peer Peer, operation string, request json.RawMessage, w StreamWriter) error
+}
+
+// StreamWriter takes the reply of Handler.Stream.
+type StreamWriter interface {
+	io.Writer
+	// Abort ends a Write that waits for a slow reader, and all later ones.
+	Abort()
 }
 
 // failure is how an error travels: its text, and the exit code that the command ends with.

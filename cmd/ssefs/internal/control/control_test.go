@@ -26,6 +26,11 @@ func (f handlerFunc) Handle(ctx context.Context, peer Peer, operation string, re
 	return f(ctx, peer, operation, request)
 }
 
+func (f handlerFunc) Stream(ctx context.Context, peer Peer, operation string, request json.RawMessage, _ StreamWriter) error {
+	_, err := f(ctx, peer, operation, request)
+	return err
+}
+
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func listen(t *testing.T, h handlerFunc) (*Server, *Client) {

@@ -23,6 +23,9 @@ const maxRequest = 1 << 20
 // prefix of the URL path of every operation; it holds the version of the protocol.
 const prefix = "/v1/"
 
+// streamPrefix is that of operations that reply with a stream.
+const streamPrefix = "/v1/stream/"
+
 // Server serves a daemon's control socket.
 type Server struct {
 	http     *http.Server
@@ -49,6 +52,7 @@ func Listen(path string, handler Handler, logger *slog.Logger) (*Server, error) 
 	e := &endpoint{handler: handler, logger: logger, uid: uint32(os.Getuid())}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+prefix+"{operation}", e.serve)
+	mux.HandleFunc("POST "+streamPrefix+"{operation}", e.stream)
 	s.http = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -118,30 +122,39 @@ type endpoint struct {
 }
 
 func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
-	result, ok := r.Context().Value(peerKey{}).(peerResult)
+	peer, body, ok := e.accept(w, r)
 	if !ok {
-		result.err = errors.New("no peer credentials")
-	}
-	if result.err != nil {
-		e.refuse(w, fmt.Errorf("%w: %w", ErrDenied, result.err))
 		return
 	}
-	if err := Authorize(result.peer, e.uid); err != nil {
-		e.refuse(w, err)
-		return
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-	if err != nil {
-		e.reply(w, http.StatusBadRequest, nil, err)
-		return
-	}
-	reply, err := e.handler.Handle(r.Context(), result.peer, r.PathValue("operation"), body)
+	reply, err := e.handler.Handle(r.Context(), peer, r.PathValue("operation"), body)
 	clear(body) // it may hold a secret
 	status := http.StatusOK
 	if err != nil {
 		status = http.StatusUnprocessableEntity
 	}
 	e.reply(w, status, reply, err)
+}
+
+// accept reads the request of a peer that is served. If it returns false the request was answered.
+func (e *endpoint) accept(w http.ResponseWriter, r *http.Request) (Peer, []byte, bool) {
+	result, ok := r.Context().Value(peerKey{}).(peerResult)
+	if !ok {
+		result.err = errors.New("no peer credentials")
+	}
+	if result.err != nil {
+		e.refuse(w, fmt.Errorf("%w: %w", ErrDenied, result.err))
+		return Peer{}, nil, false
+	}
+	if err := Authorize(result.peer, e.uid); err != nil {
+		e.refuse(w, err)
+		return Peer{}, nil, false
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		e.reply(w, http.StatusBadRequest, nil, err)
+		return Peer{}, nil, false
+	}
+	return result.peer, body, true
 }
 
 func (e *endpoint) refuse(w http.ResponseWriter, err error) {

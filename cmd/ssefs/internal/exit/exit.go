@@ -10,6 +10,8 @@ import (
 	"io"
 
 	"ssefs/crypto"
+	"ssefs/fs/archive"
+	"ssefs/fs/backup"
 	"ssefs/fs/volume"
 	"ssefs/kms"
 	"ssefs/store"
@@ -56,7 +58,7 @@ func Table() []Row {
 		{InUse, "the store is in use by another process, which the message names"},
 		{NoStore, "no store there: missing, not a store, or not empty where one should be made"},
 		{Unsupported, "the store has a format version or a feature that this ssefs does not know"},
-		{Damaged, "the store is damaged"},
+		{Damaged, "the store, or a backup of one, is damaged"},
 		{MountPoint, "the mount point is missing, not a directory, not empty or already a mount"},
 		{Busy, "the drive is busy and stays mounted"},
 	}
@@ -163,6 +165,11 @@ func sentinels() []sentinel {
 		{crypto.ErrFormat, Damaged},
 		{crypto.ErrAuth, Damaged},
 		{kms.ErrAudit, Damaged},
+		{backup.ErrBase, Usage},
+		{archive.ErrVersion, Unsupported},
+		{archive.ErrFormat, Damaged},
+		{archive.ErrTruncated, Damaged},
+		{archive.ErrDamaged, Damaged},
 		{crypto.ErrPolicy, Usage},
 		{kms.ErrArgument, Usage},
 	}

@@ -10,7 +10,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
+	"time"
 
 	"ssefs/cmd/ssefs/internal/control"
 	"ssefs/cmd/ssefs/internal/session"
@@ -65,6 +67,8 @@ const (
 	AliasList   = "alias-list"   // None -> []Alias
 	AliasDelete = "alias-delete" // AliasRequest -> None
 	Check       = "check"        // CheckRequest -> CheckResult
+
+	VolumeBackup = "backup" // VolumeBackupRequest -> a stream
 )
 
 // None is an empty request or reply.
@@ -73,6 +77,9 @@ type None struct{}
 // Caller carries out operations: a control client, or a Local.
 type Caller interface {
 	Call(ctx context.Context, operation string, request, reply any) error
+	// Open carries out an operation that replies with a stream. An error comes from Open, or from Read in place of
+	// io.EOF.
+	Open(ctx context.Context, operation string, request any) (io.ReadCloser, error)
 }
 
 // Mount is what only the daemon of a mounted volume knows.
@@ -183,22 +190,66 @@ func find(name string) (operation, bool) {
 func (o *Operations) Handle(ctx context.Context, peer control.Peer, name string, request json.RawMessage) (any, error) {
 	op, ok := find(name)
 	if !ok {
-		return nil, fmt.Errorf("%w %q: the mount daemon may be of another version than this command", control.ErrUnknownOperation, name)
+		return nil, unknown(name)
 	}
 	if name == Info || name == WaitClosed {
 		return op(o, ctx, peer, request)
 	}
+	var reply any
+	err := o.run(ctx, func(ctx context.Context) (err error) {
+		reply, err = op(o, ctx, peer, request)
+		return err
+	})
+	return reply, err
+}
+
+// run runs an operation that uses the volume. Stop cancels it and waits for its end.
+func (o *Operations) run(ctx context.Context, operation func(ctx context.Context) error) error {
 	if !o.running.TryRLock() {
-		return nil, ErrClosing
+		return ErrClosing
 	}
 	defer o.running.RUnlock()
 	if o.stopped.Err() != nil {
-		return nil, ErrClosing
+		return ErrClosing
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(o.stopped, cancel)()
-	return op(o, ctx, peer, request)
+	return operation(ctx)
+}
+
+// Stream implements control.Handler.
+func (o *Operations) Stream(ctx context.Context, peer control.Peer, name string, request json.RawMessage, w control.StreamWriter) error {
+	if name != VolumeBackup {
+		return unknown(name)
+	}
+	return o.run(ctx, func(ctx context.Context) error {
+		ended := make(chan struct{})
+		defer close(ended)
+		defer context.AfterFunc(o.stopped, func() { // a reader that takes nothing must not keep the volume open
+			select {
+			case <-ended:
+			case <-time.After(lastWords):
+				w.Abort()
+			}
+		})()
+		var req VolumeBackupRequest
+		if err := json.Unmarshal(request, &req); err != nil {
+			return fmt.Errorf("request: %w", err)
+		}
+		err := o.volumeBackup(ctx, peer, req, w)
+		if o.stopped.Err() != nil {
+			return ErrClosing
+		}
+		return err
+	})
+}
+
+// lastWords is how long whoever reads a stream has to take what is on its way once the volume is to be closed.
+const lastWords = 2 * time.Second
+
+func unknown(name string) error {
+	return fmt.Errorf("%w %q: the mount daemon may be of another version than this command", control.ErrUnknownOperation, name)
 }
 
 // Local calls operations in this process, on behalf of its own user.
@@ -228,4 +279,42 @@ func (l Local) Call(ctx context.Context, name string, request, reply any) error 
 		return err
 	}
 	return json.Unmarshal(text, reply)
+}
+
+// Open implements Caller.
+func (l Local) Open(ctx context.Context, name string, request any) (io.ReadCloser, error) {
+	req, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	r, w := io.Pipe()
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := l.operations.Stream(ctx, l.peer, name, req, pipeWriter{w})
+		_ = w.CloseWithError(err) // never fails; nil is io.EOF
+	}()
+	return &localStream{PipeReader: r, cancel: cancel, done: done}, nil
+}
+
+// pipeWriter is a StreamWriter of this process.
+type pipeWriter struct{ *io.PipeWriter }
+
+// Abort implements control.StreamWriter.
+func (p pipeWriter) Abort() { _ = p.CloseWithError(ErrClosing) }
+
+// localStream is a stream of this process. Once it is closed the operation has ended.
+type localStream struct {
+	*io.PipeReader
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// Close implements io.Closer.
+func (s *localStream) Close() error {
+	s.cancel()
+	err := s.PipeReader.Close()
+	<-s.done
+	return err
 }

@@ -11,7 +11,7 @@ import (
 func Explain(path string, err error) error {
 	switch {
 	case errors.Is(err, store.ErrUnfinished):
-		return exit.Errorf(exit.NoStore, "the making of the store %s was interrupted: start it over with --create", path)
+		return exit.Errorf(exit.NoStore, "the making of the store %s was interrupted: start it over, with --create or with restore", path)
 	case errors.Is(err, store.ErrMissing):
 		return exit.Errorf(exit.NoStore, "there is no store at %s: make one with --create", path)
 	case errors.Is(err, store.ErrNotStore):

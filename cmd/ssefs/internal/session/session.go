@@ -131,6 +131,11 @@ func (s *Session) unlock(secret crypto.Secret) error {
 	if s.header, err = crypto.ParseHeader(text); err != nil {
 		return fmt.Errorf("%s/%s: %w", s.path, store.HeaderFile, err)
 	}
+	return s.unlockWith(secret)
+}
+
+// unlockWith goes from the parsed header and the secret to the volume's keys.
+func (s *Session) unlockWith(secret crypto.Secret) (err error) {
 	if s.root, _, err = s.header.Unlock(secret); err != nil {
 		return fmt.Errorf("unlock %s: %w", s.path, err)
 	}
@@ -146,14 +151,17 @@ func (s *Session) unlock(secret crypto.Secret) error {
 // moments may be lost.
 func (s *Session) Close() error {
 	err := s.close()
-	s.keys.Wipe()
-	if s.root != nil {
-		s.root.Wipe()
-	}
+	s.wipe()
 	if dirErr := s.dir.Close(); err == nil {
 		err = dirErr
 	}
 	return err
+}
+
+// wipe destroys the volume's keys.
+func (s *Session) wipe() {
+	s.keys.Wipe()
+	s.root.Wipe()
 }
 
 // SetOwner tells other processes who serves the store.
