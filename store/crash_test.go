@@ -72,7 +72,7 @@ func childChurnForever(path string) error {
 	failed := make(chan error, 2)
 	go func() {
 		for {
-			if err := db.Reclaim(context.Background()); err != nil {
+			if err := db.Reclaim(context.Background(), nil); err != nil {
 				failed <- err
 				return
 			}

@@ -438,7 +438,7 @@ func TestDamagedValueLogIsNotCollected(t *testing.T) {
 		return data
 	})
 	// WriteFile kept the inode, so Badger sees the damage.
-	if err := db.Reclaim(context.Background()); err != nil {
+	if err := db.Reclaim(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(first); err != nil {

@@ -40,6 +40,8 @@ type DB struct {
 	failure   atomic.Pointer[error] // why no more commits are taken
 	faulted   atomic.Bool           // a read ran into an unreadable page or a panic
 
+	live atomic.Pointer[func() int64] // see SetLive
+
 	ballast                 *ballast
 	floor, reserve, promise atomic.Int64 // see updateFloor
 
@@ -161,6 +163,9 @@ func (db *DB) start() error {
 	}
 	db.updateFloor()
 	db.activity.flushed() // what was in the logs
+	// Tables of which nobody knows what they put an end to: Badger leaves a few in
+	// level 0 alone, and only flushing compacts them.
+	db.activity.unflushed = true
 	ctx, cancel := context.WithCancel(context.Background())
 	db.stop = cancel
 	if db.opt.Access == ReadWrite {

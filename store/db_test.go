@@ -142,7 +142,7 @@ func TestEmptyAndDeletingCommitsCount(t *testing.T) {
 	}
 	// Compaction forgets deletions, and must not forget versions with them.
 	for range 2 {
-		if err := db.Reclaim(context.Background()); err != nil {
+		if err := db.Reclaim(context.Background(), nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := db.Close(); err != nil {
@@ -341,7 +341,7 @@ func TestFailedCommit(t *testing.T) {
 			if _, err := db.Commit(&Batch{}); !errors.Is(err, ErrFailed) || !errors.Is(err, boom) {
 				t.Errorf("the next commit: %v", err)
 			}
-			if err := db.Reclaim(context.Background()); !errors.Is(err, ErrFailed) {
+			if err := db.Reclaim(context.Background(), nil); !errors.Is(err, ErrFailed) {
 				t.Errorf("reclaiming: %v", err)
 			}
 			v := db.View()
@@ -435,7 +435,7 @@ func TestClose(t *testing.T) {
 		t.Errorf("reading: %v", err)
 	}
 	v.Release()
-	if err := db.Reclaim(context.Background()); !errors.Is(err, ErrClosed) {
+	if err := db.Reclaim(context.Background(), nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("reclaiming: %v", err)
 	}
 	if db.MaxVersion() != 1 {
@@ -460,7 +460,7 @@ func TestReadOnly(t *testing.T) {
 	if _, err := db.Commit(&Batch{}); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("committing: %v", err)
 	}
-	if err := db.Reclaim(context.Background()); !errors.Is(err, ErrReadOnly) {
+	if err := db.Reclaim(context.Background(), nil); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("reclaiming: %v", err)
 	}
 }

@@ -70,6 +70,38 @@ func (t discardTable) set(fid uint32, value int64) (bool, error) {
 	return binary.BigEndian.Uint64(slot[:]) == uint64(fid), nil
 }
 
+// enter gives those of the files an entry that have none, as Badger makes one
+// only when it finds something dead: what a power failure took away cannot be
+// put back otherwise. It must be called before Badger opens the table, which
+// then sorts it.
+func (t discardTable) enter(fids []uint32) error {
+	known := make(map[uint32]bool)
+	entries, err := t.scan(func(fid uint32, _, _ int64) bool {
+		known[fid] = true
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	info, err := t.f.Stat()
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	slots := int(info.Size() / discardSlotSize)
+	for _, fid := range fids {
+		if known[fid] || entries+1 >= slots { // one stays empty: the end
+			continue
+		}
+		var slot [discardSlotSize]byte
+		binary.BigEndian.PutUint64(slot[:], uint64(fid))
+		if _, err := t.f.WriteAt(slot[:], int64(entries)*discardSlotSize); err != nil {
+			return fmt.Errorf("store: discard statistics: %w", err)
+		}
+		entries++
+	}
+	return nil
+}
+
 // scan calls fn with each entry and its offset until fn returns false.
 func (t discardTable) scan(fn func(fid uint32, value, offset int64) bool) (entries int, err error) {
 	buf := make([]byte, 4096)

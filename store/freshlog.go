@@ -34,13 +34,18 @@ func (db *DB) beginValueLog() error {
 		return fmt.Errorf("store: %w", err)
 	}
 	var last uint32
+	var fids []uint32
 	for _, e := range entries {
 		if n, ok := logNumber(e.Name(), extValueLog); ok {
 			last = max(last, n)
+			fids = append(fids, n)
 		}
 	}
 	if last == 0 {
 		return nil
+	}
+	if err := db.enterDiscards(fids); err != nil {
+		return err
 	}
 	if err := cutZeros(db.valueLogPath(last)); err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -56,6 +61,22 @@ func (db *DB) beginValueLog() error {
 		return fmt.Errorf("store: %w", err)
 	}
 	return syncDir(db.path())
+}
+
+// enterDiscards gives value log files an entry in the discard table, if there is
+// one and the disk has room.
+func (db *DB) enterDiscards(fids []uint32) error {
+	t, err := openDiscardTable(filepath.Join(db.path(), fileDiscard))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err = t.enter(fids); isFull(err) {
+		err = nil
+	}
+	return errors.Join(err, t.close())
 }
 
 func (db *DB) valueLogPath(n uint32) string {

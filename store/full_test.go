@@ -138,7 +138,7 @@ func childFill(arg string) error {
 		}
 	}
 	for range 3 { // what is reclaimed makes room for reclaiming more
-		if err := db.Reclaim(context.Background()); err != nil {
+		if err := db.Reclaim(context.Background(), nil); err != nil {
 			return fmt.Errorf("reclaiming: %w", err)
 		}
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -11,57 +12,68 @@ import (
 const (
 	// tick is how often the background work looks whether there is any.
 	tick = time.Second
-	// idleAfter is how long no commit must have come for work that can wait.
-	idleAfter = 3 * time.Second
+	// idleAfter is how long no commit must have come for work that can wait, and
+	// settledAfter for work that is thorough.
+	idleAfter    = 3 * time.Second
+	settledAfter = 30 * time.Second
 	// compactingFor is how long after a flush compactions are taken to go on.
 	compactingFor = 30 * time.Second
 	// statsEvery is how often the statistics of dead values are made durable and
 	// looked at under a load that is never idle.
 	statsEvery = 30 * time.Second
 	// worthCompacting is how many bytes must have been deleted for compacting to
-	// be worth it, at least, and worthPart which part of the value log.
+	// be worth it, at least, and worthPart which part of the store. Once nothing
+	// goes on it is settledPart, or half a memtable.
 	worthCompacting = 64 << 20
 	worthPart       = 16
+	settledPart     = 20
 	// shortOfSpace is how little space must be left for all of it to be wanted.
 	shortOfSpace = 1 << 30
-	// deleteSample is one in how many deletions is looked up for its size.
-	deleteSample = 16
+	// sample is one in how many records is looked up for what it puts an end to.
+	sample = 16
+	// restFactor is how many times as long as it worked the thorough background
+	// work rests.
+	restFactor = 3
 )
 
 // activity is what commits tell the background work. Guarded by commitMu.
 type activity struct {
 	lastCommit time.Time
 	lastFlush  time.Time
-	commits    uint64 // in total
-	deletes    uint64 // since the last compaction by the background work
-	dead       int64  // estimated bytes deleted since then
-	unflushed  bool   // the memtable holds something
+	commits    uint64    // in total
+	dead       deadBytes // estimated, since the last compaction by the background work
+	unflushed  bool      // the memtable holds something
 }
+
+// deadBytes is how much was deleted or overwritten.
+type deadBytes struct {
+	values int64 // in the value log
+	inline int64 // in the tables
+}
+
+func (d *deadBytes) sub(o deadBytes) { d.values, d.inline = d.values-o.values, d.inline-o.inline }
 
 // flushed notes that a memtable was replaced.
 func (a *activity) flushed() { a.lastFlush = time.Now() }
 
-// note counts a commit. Deletions are sampled for what they delete, which Badger
-// would only find out in a compaction.
+// note counts a commit. Records are sampled for what they put an end to, which
+// Badger would only find out in a compaction.
 func (db *DB) note(b *Batch, version uint64) {
 	a := &db.activity
 	a.lastCommit = time.Now()
 	a.commits++
 	a.unflushed = true
 	for _, e := range b.entries {
-		if !e.del {
-			continue
-		}
-		a.deletes++
-		if a.deletes%deleteSample == 0 {
-			a.dead += deleteSample * db.sizeBefore(e.key, version)
+		if rand.IntN(sample) == 0 {
+			d := db.sizeBefore(e.key, version)
+			a.dead.values += sample * d.values
+			a.dead.inline += sample * d.inline
 		}
 	}
 }
 
-// sizeBefore returns how much of the value log the value took that a key had
-// before a version, or 0.
-func (db *DB) sizeBefore(key []byte, version uint64) (size int64) {
+// sizeBefore returns the size of the value that a key had before a version.
+func (db *DB) sizeBefore(key []byte, version uint64) (d deadBytes) {
 	err := guard(func() error {
 		txn := db.bdb.NewTransactionAt(version-1, false)
 		defer txn.Discard()
@@ -70,14 +82,16 @@ func (db *DB) sizeBefore(key []byte, version uint64) (size int64) {
 			return err
 		}
 		if inValueLog(item) {
-			size = item.EstimatedSize()
+			d.values = item.EstimatedSize()
+		} else {
+			d.inline = item.EstimatedSize()
 		}
 		return nil
 	}, nil)
 	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 		db.log.Debug("store: looking up a deleted record", "error", err)
 	}
-	return size
+	return d
 }
 
 // housekeeping watches over the space and reclaims it, until ctx ends.
@@ -101,6 +115,8 @@ func (db *DB) housekeeping(ctx context.Context) {
 type housekeeper struct {
 	stats   time.Time // when the statistics were last looked at
 	commits uint64    // how many commits there were then
+	settled uint64    // one more than how many commits there were at the last thorough work
+	excess  int64     // what the last thorough work left of what nothing accounts for
 	pause   time.Time // no reclaiming before this
 }
 
@@ -126,16 +142,19 @@ func (db *DB) tidy(ctx context.Context, now time.Time, k *housekeeper) error {
 	if now.Before(k.pause) {
 		return nil
 	}
-	idle := now.Sub(a.lastCommit) >= idleAfter
-	stats := a.commits != k.commits && (idle || now.Sub(k.stats) >= statsEvery)
-	if !stats {
+	quiet := now.Sub(a.lastCommit)
+	switch {
+	case quiet >= settledAfter && k.settled != a.commits+1:
+		return db.reclaimSettled(ctx, a, k)
+	case a.commits == k.commits:
+		return nil
+	case quiet >= idleAfter:
+		k.commits = a.commits
+	case now.Sub(k.stats) < statsEvery:
 		return nil
 	}
 	k.stats = now
-	if idle {
-		k.commits = a.commits
-	}
-	return db.reclaimSome(ctx, a, idle, k)
+	return db.reclaimSome(ctx, a, quiet >= idleAfter, k)
 }
 
 // reclaimSome reclaims what is worth it, given what commits told.
@@ -145,34 +164,122 @@ func (db *DB) reclaimSome(ctx context.Context, a activity, idle bool, k *houseke
 	if err := db.discard.sync(); err != nil {
 		return err
 	}
-	_, vlog := db.Size()
+	tables, vlog := db.Size()
 	space, err := db.Space()
 	if err != nil {
 		return err
 	}
-	ratio := backgroundRatio
-	worth := max(int64(worthCompacting), vlog/worthPart)
+	c := collection{goal: halves(), rest: noRest}
+	worth := deadBytes{max(worthCompacting, vlog/worthPart), max(worthCompacting, tables/4)}
 	if !idle {
-		worth = max(worth, vlog/4)
+		worth.values = max(worth.values, vlog/4)
 	}
 	if space.Free < min(space.Total/16, shortOfSpace) {
 		// Space is short: what was deleted is wanted back soon.
-		ratio, worth = 0.2, 1
+		c.goal, worth = whenShort(), deadBytes{1, 1}
 	}
-	if a.dead >= worth {
-		start := time.Now()
-		if err := db.compact(ctx); err != nil {
+	if a.dead.values >= worth.values || a.dead.inline >= worth.inline {
+		if err := db.compactDead(ctx, a, k); err != nil {
 			return err
 		}
-		db.commitMu.Lock()
-		db.activity.deletes -= a.deletes
-		db.activity.dead -= a.dead
-		db.commitMu.Unlock()
-		// At most a tenth of the time goes into this.
-		k.pause = time.Now().Add(10 * time.Since(start))
 	}
-	if err := db.collect(ctx, ratio); err != nil {
+	if err := db.collect(ctx, &c); err != nil {
 		return err
 	}
 	return db.afterReclaim()
+}
+
+// compactDead compacts what activity told of. Guarded by reclaimMu.
+func (db *DB) compactDead(ctx context.Context, a activity, k *housekeeper) error {
+	start := time.Now()
+	if err := db.compact(ctx); err != nil {
+		return err
+	}
+	db.commitMu.Lock()
+	db.activity.dead.sub(a.dead)
+	db.commitMu.Unlock()
+	// At most a tenth of the time goes into this.
+	k.pause = time.Now().Add(10 * time.Since(start))
+	return nil
+}
+
+// errDisturbed ends the thorough work when something is committed.
+var errDisturbed = errors.New("store: no longer idle")
+
+// reclaimSettled brings the store close to the size of what is alive, in no
+// hurry, now that nothing goes on. A commit ends it, and it begins anew once
+// all is quiet again.
+func (db *DB) reclaimSettled(ctx context.Context, a activity, k *housekeeper) error {
+	db.reclaimMu.Lock()
+	defer db.reclaimMu.Unlock()
+	if err := db.discard.sync(); err != nil {
+		return err
+	}
+	tables, vlog := db.Size()
+	worth := deadBytes{max(db.opt.MemTableSize/2, vlog/settledPart), max(db.opt.MemTableSize/2, tables/settledPart)}
+	excess, err := db.Unaccounted()
+	if err != nil {
+		return err
+	}
+	if a.dead.values >= worth.values || a.dead.inline >= worth.inline || excess-k.excess >= worth.values {
+		if err := db.compactDead(ctx, a, k); err != nil {
+			return err
+		}
+	}
+	c := collection{goal: unhurried(), rest: db.restUndisturbed(a.commits)}
+	if err := db.collect(ctx, &c); err != nil {
+		if errors.Is(err, errDisturbed) {
+			return nil
+		}
+		return err
+	}
+	if k.excess, err = db.Unaccounted(); err != nil {
+		return err
+	}
+	k.settled, k.commits = a.commits+1, a.commits
+	return db.afterReclaim()
+}
+
+// restUndisturbed returns a function that rests, and that returns errDisturbed
+// if there are more than so many commits.
+func (db *DB) restUndisturbed(commits uint64) func(context.Context, time.Duration) error {
+	return func(ctx context.Context, worked time.Duration) error {
+		timer := time.NewTimer(restFactor * worked)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+		}
+		db.commitMu.Lock()
+		defer db.commitMu.Unlock()
+		if db.activity.commits != commits {
+			return errDisturbed
+		}
+		return nil
+	}
+}
+
+// SetLive gives the store a function that returns how many bytes of values are
+// alive, at most, for it to notice what died before it was opened. It must
+// neither block nor call the store.
+func (db *DB) SetLive(live func() int64) { db.live.Store(&live) }
+
+// Unaccounted returns how many bytes of the value log are neither alive nor known
+// to be dead, as far as that can be told without looking; see SetLive.
+func (db *DB) Unaccounted() (int64, error) {
+	live := db.live.Load()
+	if live == nil {
+		return 0, nil
+	}
+	dead, err := db.discard.read()
+	if err != nil {
+		return 0, err
+	}
+	_, bytes := db.Size()
+	bytes -= (*live)()
+	for _, n := range dead {
+		bytes -= min(n, bytes) // of the file being collected it is anything
+	}
+	return max(0, bytes), nil
 }

@@ -82,7 +82,7 @@ func TestScanIsASnapshot(t *testing.T) {
 	want := scan(t, v)
 	for round := range 3 {
 		fill(t, db, round+1)
-		if err := db.Reclaim(context.Background()); err != nil {
+		if err := db.Reclaim(context.Background(), nil); err != nil {
 			t.Fatal(err)
 		}
 		sameRecords(t, scan(t, v), want)
@@ -159,7 +159,7 @@ func TestImport(t *testing.T) {
 	}
 	fill(t, target, 3)
 	fill(t, source, 3)
-	if err := target.Reclaim(context.Background()); err != nil {
+	if err := target.Reclaim(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
 	v, view := source.View(), target.View()

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"os"
-	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -19,16 +16,16 @@ import (
 // current file. So reclaiming is: get the deletions out of memory and down the
 // levels, then collect file by file.
 
-const (
-	// thoroughRatio is the part of a value log file that must be dead for Reclaim
-	// to collect it: less than a tenth of what is alive stays behind.
-	thoroughRatio = 0.08
-	// backgroundRatio is that for the background work, which in the long run
-	// writes each byte once more.
-	backgroundRatio = 0.5
-	// chosen marks the file to be collected in Badger's statistics.
-	chosen = math.MaxInt64 / 4
-)
+// Progress is told how far a step of a long work is. A total of 0 means that it
+// is not known.
+type Progress func(done, total int64, step string)
+
+// tell reports, if anybody wants to know.
+func (p Progress) tell(done, total int64, step string) {
+	if p != nil {
+		p(done, total, step)
+	}
+}
 
 // flushKey lies under a prefix of its own: see flush.
 func flushKey() []byte { return []byte{reservedPrefix, 'f'} }
@@ -37,17 +34,30 @@ func flushKey() []byte { return []byte{reservedPrefix, 'f'} }
 // system, as far as that is possible and no open View needs them. It may take
 // long; ctx ends it between steps. Reads and commits go on meanwhile, except for
 // a moment in which the memtable is flushed.
-func (db *DB) Reclaim(ctx context.Context) error {
+func (db *DB) Reclaim(ctx context.Context, progress Progress) error {
 	if err := db.reclaimable(); err != nil {
 		return err
 	}
 	db.reclaimMu.Lock()
 	defer db.reclaimMu.Unlock()
+	progress.tell(0, 0, "compacting tables")
 	if err := db.compact(ctx); err != nil {
 		return err
 	}
-	if err := db.collect(ctx, thoroughRatio); err != nil {
+	// A power failure may have taken figures along.
+	if err := db.survey(ctx, thorough(), progress); err != nil {
 		return err
+	}
+	c := collection{goal: thorough(), progress: progress, rest: noRest}
+	if err := db.collect(ctx, &c); err != nil {
+		return err
+	}
+	if c.collected > 0 {
+		// The tables still have the places where the values were.
+		progress.tell(0, 0, "compacting tables")
+		if err := db.compact(ctx); err != nil {
+			return err
+		}
 	}
 	return db.afterReclaim()
 }
@@ -152,233 +162,4 @@ func (db *DB) flush() error {
 	}
 	db.activity.unflushed = false
 	return db.followLogs()
-}
-
-// collect rewrites the value log files of which at least the given part is dead.
-// Guarded by reclaimMu.
-func (db *DB) collect(ctx context.Context, ratio float64) error {
-	tried := make(map[uint32]bool)
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		fid, size, err := db.pickFile(ratio, tried)
-		if err != nil || fid == 0 {
-			return err
-		}
-		tried[fid] = true
-		if err := db.collectFile(fid, size, ratio); err != nil {
-			return err
-		}
-	}
-}
-
-// pickFile returns the value log file with the largest part dead and its size,
-// or 0 if none has as much as ratio.
-func (db *DB) pickFile(ratio float64, tried map[uint32]bool) (fid uint32, size int64, err error) {
-	dead, err := db.discard.read()
-	if err != nil {
-		return 0, 0, err
-	}
-	db.commitMu.Lock()
-	err = db.followLogs()
-	current := db.vlog.fid
-	db.commitMu.Unlock()
-	if err != nil {
-		return 0, 0, err
-	}
-	best := 0.0
-	for f, bytes := range dead {
-		if f >= current || tried[f] {
-			continue
-		}
-		info, err := os.Stat(db.vlog.path(f))
-		if err != nil || info.Size() == 0 {
-			continue // collected, but not yet removed from the statistics
-		}
-		if part := float64(bytes) / float64(info.Size()); part >= ratio && part > best {
-			best, fid, size = part, f, info.Size()
-		}
-	}
-	return fid, size, nil
-}
-
-// collectFile collects a value log file if really as much as ratio of it is
-// dead, it is not damaged, and there is space for the rest.
-func (db *DB) collectFile(fid uint32, size int64, ratio float64) error {
-	alive, err := db.measure(fid)
-	if err != nil {
-		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrIO) {
-			// It must not be collected: Badger would drop what follows the damage.
-			db.log.Error("store: value log file not reclaimed", "file", fid, "error", err)
-			return nil
-		}
-		return err
-	}
-	dead := max(0, size-alive)
-	if float64(dead) < ratio*float64(size) {
-		_, err := db.discard.set(fid, dead)
-		return err
-	}
-	if ok, err := db.startGC(alive); err != nil || !ok {
-		return err
-	}
-	rewritten, gcErr := db.rewrite(fid)
-	if err := db.endGC(); err != nil {
-		return errors.Join(gcErr, err)
-	}
-	if !rewritten {
-		_, err = db.discard.set(fid, dead)
-	}
-	return errors.Join(gcErr, err)
-}
-
-// rewrite makes Badger collect a value log file.
-func (db *DB) rewrite(fid uint32) (done bool, err error) {
-	if ok, err := db.discard.set(fid, chosen); err != nil || !ok {
-		return false, err
-	}
-	err = db.await(func() error {
-		return guard(func() error { return db.bdb.RunValueLogGC(0.001) }, nil)
-	})
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, badger.ErrNoRewrite), errors.Is(err, badger.ErrRejected):
-		return false, nil
-	default:
-		// What it moved may or may not have been written.
-		err = fmt.Errorf("collecting value log file %d: %w", fid, err)
-		db.failure.Store(&err)
-		return false, err
-	}
-}
-
-// orderRewrite waits for the commit that is being made. Badger's garbage
-// collection reads the last version from the memtable without keeping its writer
-// out (DB.MaxVersion in v4.9.6), and keeps deletions that are newer than that: a
-// commit half made must not be taken for one that is still to come.
-func (db *DB) orderRewrite() {
-	db.commitMu.Lock()
-	defer db.commitMu.Unlock()
-	db.log.Debug("store: rewriting a value log file", "version", db.committed.Load())
-}
-
-// startGC makes room for the values a garbage collection moves. It reports
-// whether there is any.
-func (db *DB) startGC(alive int64) (ok bool, err error) {
-	db.commitMu.Lock()
-	defer db.commitMu.Unlock()
-	if err := db.writable(); err != nil {
-		return false, err
-	}
-	if err := db.followLogs(); err != nil {
-		return false, err
-	}
-	db.inGC = alive
-	defer func() {
-		if !ok {
-			db.inGC = 0
-		}
-	}()
-	if ok, err := db.spare(alive + db.gcWAL()); err != nil || !ok {
-		return false, err
-	}
-	for _, err := range []error{db.wal.reserve(db.gcWAL(), false), db.vlog.reserve(alive, false)} {
-		if errors.Is(err, ErrFull) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// endGC counts what a garbage collection wrote.
-func (db *DB) endGC() error {
-	db.commitMu.Lock()
-	defer db.commitMu.Unlock()
-	wal, vlog := db.wal.fid, db.vlog.fid
-	err := db.followLogs()
-	// If a log was replaced, what went into the new one is counted already.
-	if db.wal.fid == wal {
-		db.wal.wrote(db.gcWAL())
-	}
-	if db.vlog.fid == vlog {
-		db.vlog.wrote(db.inGC)
-	}
-	db.inGC = 0
-	return err
-}
-
-// measure returns how many bytes of a value log file are alive in the eyes of
-// garbage collection, or a little more.
-//
-// Badger takes the first damage for the end of the file, and having moved what
-// comes before it removes the file. That is right for what a crash left of a
-// commit. But if anything alive follows it is ErrDamaged.
-func (db *DB) measure(fid uint32) (alive int64, err error) {
-	err = withMapped(db.vlog.path(fid), func(data []byte) error {
-		end, err := scanEntries(data, func(e logEntry) error {
-			live, err := db.isAlive(e)
-			if live {
-				alive += e.size
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		at, err := db.findAlive(data, min(end, int64(len(data))))
-		if err == nil && at >= 0 {
-			err = fmt.Errorf("%w: %s is unreadable at offset %d, before records that are needed, the first at %d",
-				ErrDamaged, filepath.Base(db.vlog.path(fid)), end, at)
-		}
-		return err
-	})
-	return alive, err
-}
-
-// findAlive looks for entries that are alive behind the first damage, including
-// what is damaged itself if its key can be made out. It returns the offset of the
-// first, or -1.
-func (db *DB) findAlive(data []byte, from int64) (int64, error) {
-	for pos := from; pos < int64(len(data)); pos++ {
-		rest := data[pos:]
-		// Rules out most positions: in the value log an entry begins with two zeros
-		// and never expires, and there are bounds to a key.
-		if len(rest) < 3 || rest[0] != 0 || rest[1] != 0 || rest[2] <= versionSize {
-			continue
-		}
-		if h, ok := parseHeader(rest); !ok || h.expiry != 0 || h.key > MaxKeySize+versionSize {
-			continue
-		}
-		e, checked := parseEntry(rest)
-		if !checked && pos > from || e.size == 0 {
-			continue
-		}
-		if alive, err := db.isAlive(e); err != nil || alive {
-			return pos, err
-		}
-		if checked {
-			pos += e.size - 1
-		}
-	}
-	return -1, nil
-}
-
-// isAlive tells whether the tables have the very version of the key that an
-// entry of the value log holds.
-func (db *DB) isAlive(e logEntry) (bool, error) {
-	txn := db.bdb.NewTransactionAt(e.version, false)
-	defer txn.Discard()
-	item, err := txn.Get(e.key)
-	switch {
-	case errors.Is(err, badger.ErrKeyNotFound):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return item.Version() == e.version && inValueLog(item), nil
 }

@@ -45,7 +45,7 @@ func TestSpaceComesBack(t *testing.T) {
 			})
 			live := liveBytes(t, db)
 			lsm0, vlog0 := db.Size()
-			if err := db.Reclaim(context.Background()); err != nil {
+			if err := db.Reclaim(context.Background(), nil); err != nil {
 				t.Fatal(err)
 			}
 			lsm, vlog := db.Size()
@@ -101,7 +101,7 @@ func TestCurrentFileHasMostDead(t *testing.T) {
 	if err := db.bdb.RunValueLogGC(0.5); err == nil {
 		t.Log("Badger collects without help now")
 	}
-	if err := db.Reclaim(context.Background()); err != nil {
+	if err := db.Reclaim(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
 	left, err := filepath.Glob(filepath.Join(db.path(), "*"+extValueLog))
@@ -122,8 +122,8 @@ func TestBackgroundReclaim(t *testing.T) {
 	commitEach(t, db, 2000, func(b *Batch, i int) { b.Put(fmt.Appendf(nil, "k%06d", i), value) })
 	commitEach(t, db, 1990, func(b *Batch, i int) { b.Delete(fmt.Appendf(nil, "k%06d", i)) })
 	_, before := db.Size()
-	if db.activity.dead < 100<<20 || db.activity.dead > 140<<20 {
-		t.Errorf("%d bytes are estimated dead", db.activity.dead)
+	if db.activity.dead.values < 100<<20 || db.activity.dead.values > 140<<20 {
+		t.Errorf("%d bytes are estimated dead", db.activity.dead.values)
 	}
 	var k housekeeper
 	start := time.Now()
@@ -155,7 +155,7 @@ func TestReclaimEnds(t *testing.T) {
 	put(t, db, "a", nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := db.Reclaim(ctx); err == nil {
+	if err := db.Reclaim(ctx, nil); err == nil {
 		t.Error("a canceled reclaim went through")
 	}
 	put(t, db, "a", nil)
@@ -215,7 +215,7 @@ func TestTornValueLogIsCollected(t *testing.T) {
 		t.Fatal(err)
 	}
 	commitEach(t, db, 9, func(b *Batch, i int) { b.Delete(fmt.Appendf(nil, "k%06d", i)) })
-	if err := db.Reclaim(context.Background()); err != nil {
+	if err := db.Reclaim(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(torn); !os.IsNotExist(err) {

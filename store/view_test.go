@@ -27,7 +27,7 @@ func TestViewsAreIsolated(t *testing.T) {
 			views = append(views, db.View())
 		}
 	}
-	if err := db.Reclaim(context.Background()); err != nil {
+	if err := db.Reclaim(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
 	for n, v := range views {
@@ -60,7 +60,7 @@ func TestViewsAreIsolated(t *testing.T) {
 		t.Errorf("%d versions are still pinned", live)
 	}
 	put(t, db, "same", nil)
-	if err := db.Reclaim(context.Background()); err != nil {
+	if err := db.Reclaim(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, vlog := db.Size(); vlog > 3<<20 {
@@ -99,7 +99,7 @@ func TestConcurrentReadersCommitsAndReclaim(t *testing.T) {
 	}
 	wg.Go(func() {
 		for running() {
-			if err := db.Reclaim(context.Background()); err != nil {
+			if err := db.Reclaim(context.Background(), nil); err != nil {
 				t.Error(err)
 			}
 		}

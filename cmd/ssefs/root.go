@@ -68,7 +68,7 @@ mounted is opened for the time of the command, which then needs its secret.`)
 		cmd.GroupID = "drive"
 		root.AddCommand(cmd)
 	}
-	for _, cmd := range []*cobra.Command{a.bucketCommand(), a.keyCommand(), a.kmsCommand(), a.fsckCommand(), a.backupCommand(), a.restoreCommand()} {
+	for _, cmd := range []*cobra.Command{a.bucketCommand(), a.keyCommand(), a.kmsCommand(), a.fsckCommand(), a.gcCommand(), a.backupCommand(), a.restoreCommand()} {
 		cmd.GroupID = "volume"
 		root.AddCommand(cmd)
 	}

@@ -66,6 +66,7 @@ func (v *Volume) mapDirty(e *epoch, n *Inode) []*flight {
 	n.Blocks += uint64(c.dirty)
 	v.blocks.Add(int64(n.Blocks) - int64(before))
 	e.drop(n.Ino, drops, v.now())
+	v.waste.add(n.Ino, drops)
 	e.weight.Add(int64(c.weight))
 	v.dataWeight.Add(-int64(c.weight))
 	c.weight, c.dirty, c.added = 0, 0, 0

@@ -1,11 +1,10 @@
 package volume
 
 import (
-	"bytes"
+	"context"
 	"errors"
-	"fmt"
 	"math"
-	"slices"
+	"time"
 
 	"ssefs/fs/record"
 	"ssefs/store"
@@ -17,6 +16,9 @@ const bigRecords = 512
 
 // reclaimBatch is how many records of a big inode one step deletes.
 const reclaimBatch = 1000
+
+// reclaimPoll is how often FinishDeletions looks.
+const reclaimPoll = 20 * time.Millisecond
 
 // big reports whether deleting n takes more than one step. The caller holds
 // n.mu.
@@ -150,6 +152,7 @@ func (v *Volume) reclaimer() {
 			job = &v.reclaimJobs[0]
 			v.reclaimJobs = v.reclaimJobs[1:]
 		}
+		v.reclaiming = job != nil
 		v.reclaimMu.Unlock()
 		if job == nil {
 			select {
@@ -161,6 +164,35 @@ func (v *Volume) reclaimer() {
 		}
 		if err := v.reclaim(*job); err != nil && !errors.Is(err, ErrClosed) && v.writable() == nil { // why it is not was logged
 			v.log.Error("deleting the records of a removed file failed; the next mount tries again", "inode", job.ino, "err", err)
+		}
+	}
+}
+
+// FinishDeletions waits until the reclaimer has nothing more to do, and returns
+// how many files it was about to work on.
+func (v *Volume) FinishDeletions(ctx context.Context) (jobs int, err error) {
+	tick := time.NewTicker(reclaimPoll)
+	defer tick.Stop()
+	for {
+		v.reclaimMu.Lock()
+		left := len(v.reclaimJobs)
+		if v.reclaiming {
+			left++
+		}
+		v.reclaimMu.Unlock()
+		jobs = max(jobs, left)
+		if left == 0 {
+			return jobs, nil
+		}
+		if err := v.writable(); err != nil {
+			return jobs, err
+		}
+		select {
+		case <-ctx.Done():
+			return jobs, ctx.Err()
+		case <-v.stop:
+			return jobs, ErrClosed
+		case <-tick.C:
 		}
 	}
 }
@@ -398,107 +430,5 @@ func (v *Volume) deleteDead(n *Inode, keys [][]byte, dead func(record.Key) (bool
 			e.remove(k, v.now())
 		}
 	}
-	return nil
-}
-
-// resumeDeletions queues what earlier mounts left to be deleted: orphans, and
-// data records that are still pending, whose map was never stored.
-func (v *Volume) resumeDeletions() error {
-	view := v.db.View()
-	defer view.Release()
-	var data, pending [][]byte // keys to be deleted
-	// Each transaction since the last whole epoch has stored one pending record,
-	// and that epoch deleted all before it: any other was put there.
-	missing := make(map[uint64]bool)
-	for n := v.head.Epoch + 1; n <= v.head.Version; n++ {
-		missing[n] = true
-	}
-	err := view.Iterate(record.Prefix(record.KindPending), nil, func(key, value []byte) error {
-		plain, err := v.records.Open(nil, key, value)
-		if err != nil {
-			return damaged(record.KindPending, 0, err)
-		}
-		p, err := record.DecodePending(plain)
-		if err != nil {
-			return damaged(record.KindPending, 0, err)
-		}
-		if !missing[p.Version] {
-			return damaged(record.KindPending, 0, fmt.Errorf("record of version %d after epoch %d was stored", p.Version, v.head.Epoch))
-		}
-		delete(missing, p.Version)
-		for _, d := range p.Data {
-			data = append(data, record.DataKey(d.Inode, d.Record), record.PackKey(d.Inode, d.Record))
-		}
-		pending = append(pending, bytes.Clone(key))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	// The pending records go last and together. What is committed before keeps the
-	// epoch that they follow, so that after a crash in between they still count.
-	v.resuming.Store(true)
-	for keys := range slices.Chunk(data, reclaimBatch) {
-		if err := v.removeKeys(keys, func() {}); err != nil {
-			return err
-		}
-	}
-	if err := v.removeKeys(pending, func() { v.resuming.Store(false) }); err != nil {
-		return err
-	}
-	return view.Iterate(record.Prefix(record.KindOrphan), nil, func(key, value []byte) error {
-		k, err := record.ParseKey(key)
-		if err != nil {
-			return damaged(record.KindOrphan, 0, err)
-		}
-		plain, err := v.records.Open(nil, key, value)
-		if err != nil {
-			return damaged(record.KindOrphan, k.ID, err)
-		}
-		o, err := record.DecodeOrphan(plain)
-		if err != nil {
-			return damaged(record.KindOrphan, k.ID, err)
-		}
-		return v.resumeOrphan(k.ID, o)
-	})
-}
-
-// removeKeys deletes records in one bracket, in which it also calls also.
-func (v *Volume) removeKeys(keys [][]byte, also func()) error {
-	if err := v.admit(); err != nil {
-		return err
-	}
-	e := v.begin()
-	defer v.end()
-	for _, k := range keys {
-		e.remove(k, v.now())
-	}
-	also()
-	return nil
-}
-
-func (v *Volume) resumeOrphan(ino uint64, o *record.Orphan) error {
-	n, err := v.inode(ino)
-	if err != nil {
-		return damaged(record.KindOrphan, ino, err)
-	}
-	n.mu.RLock()
-	named := n.Nlink > 0
-	n.mu.RUnlock()
-	if o.Below == 0 && named {
-		// Not one of ours: the epoch that gave the inode a name deleted its record.
-		v.log.Error("an old orphan record was put back and is ignored; run ssefs fsck", "inode", ino)
-		v.Unpin(n)
-		return nil
-	}
-	if o.Below == 0 {
-		v.inodes.Add(-1)
-		v.Unpin(n)
-	} else {
-		n.mu.Lock()
-		n.sweep, n.sweepPinned = o.Below, true
-		n.mu.Unlock()
-	}
-	v.reclaimLater(ino, o.Below)
 	return nil
 }

@@ -75,6 +75,7 @@ func (s *space) free() (int64, error) {
 // Statfs is what statfs(2) tells.
 type Statfs struct {
 	Total, Free, Available uint64 // bytes
+	Used                   uint64 // by the contents of files
 	Inodes                 uint64
 }
 
@@ -92,6 +93,7 @@ func (v *Volume) Statfs() (Statfs, error) {
 	free = max(0, free)
 	return Statfs{
 		Total: uint64(sp.Total), Free: uint64(free), Available: uint64(free),
+		Used:   uint64(max(0, v.blocks.Load())) * crypto.BlockSize,
 		Inodes: uint64(max(0, v.inodes.Load())),
 	}, nil
 }

@@ -119,9 +119,12 @@ type Volume struct {
 
 	reclaimMu   sync.Mutex
 	reclaimJobs []reclaimJob
+	reclaiming  bool // one is being worked on
 
 	mergeMu   sync.Mutex
 	mergeJobs map[mergeKey]mergeJob
+
+	waste waste
 
 	stop          chan struct{}
 	background    sync.WaitGroup
@@ -225,7 +228,7 @@ func Open(o Options) (*Volume, error) {
 	if err := v.load(); err != nil {
 		return nil, errors.Join(err, v.arena.release())
 	}
-	work := []func(){v.committer, v.flusher, v.reclaimer, v.merger, v.keyAger}
+	work := []func(){v.committer, v.flusher, v.reclaimer, v.merger, v.tidier, v.keyAger}
 	v.background.Add(len(work))
 	for _, f := range work {
 		go f()
@@ -246,6 +249,7 @@ func (v *Volume) load() error {
 	v.nextRecord.Store(head.NextRecord)
 	v.blocks.Store(int64(head.Blocks))
 	v.inodes.Store(int64(head.Inodes))
+	v.db.SetLive(func() int64 { return v.blocks.Load() * crypto.BlockSize })
 	v.keystore.Store(head.Keystore)
 	v.header.Store(head.Header)
 	plain, err := v.get(record.SettingsKey())

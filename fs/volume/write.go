@@ -304,6 +304,7 @@ func (v *Volume) unmap(e *epoch, n *Inode, first, end uint64) error {
 		n.Blocks -= min(n.Blocks, uint64(d.Blocks))
 	}
 	e.drop(n.Ino, drops, v.now())
+	v.waste.add(n.Ino, drops)
 	return nil
 }
 

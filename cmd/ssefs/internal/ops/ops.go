@@ -69,6 +69,9 @@ const (
 	Check       = "check"        // CheckRequest -> CheckResult
 
 	VolumeBackup = "backup" // VolumeBackupRequest -> a stream
+
+	GC           = "gc"          // None -> GCResult
+	GCProgressOf = "gc-progress" // None -> GCProgress
 )
 
 // None is an empty request or reply.
@@ -102,6 +105,8 @@ var ErrClosing = errors.New("the drive is being unmounted")
 type Operations struct {
 	session *session.Session
 	mount   Mount // zero when not mounted
+
+	collecting progressKeeper // of a garbage collection
 
 	stopped context.Context // ends with Stop
 	stop    context.CancelFunc
@@ -182,6 +187,9 @@ func find(name string) (operation, bool) {
 		AliasList:   typed((*Operations).aliasList),
 		AliasDelete: typed((*Operations).aliasDelete),
 		Check:       typed((*Operations).check),
+
+		GC:           typed((*Operations).gc),
+		GCProgressOf: typed((*Operations).gcProgress),
 	}[name]
 	return op, ok
 }
