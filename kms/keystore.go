@@ -153,6 +153,28 @@ func (k *keystore) loadAny(head uint64) (*model, error) {
 	return use.m, nil
 }
 
+// NewestGeneration returns the generation of the newest copy of the keystore that
+// authenticates, for a store whose head, which says what the current one is, was
+// lost. Of o it needs what Open does.
+func NewestGeneration(o Options) (uint64, error) {
+	s, err := newService(&o)
+	if err != nil {
+		return 0, err
+	}
+	a, b := s.ks.readCopy(FileA), s.ks.readCopy(FileB)
+	defer wipeModels(a.m, b.m)
+	newest := uint64(0)
+	for _, c := range []copyState{a, b} {
+		if c.m != nil {
+			newest = max(newest, c.m.generation)
+		}
+	}
+	if newest == 0 {
+		return 0, damaged(a, b)
+	}
+	return newest, nil
+}
+
 // mend writes the good copy over the bad one. A failure is logged and left for
 // the next change of the keystore.
 func (k *keystore) mend(bad, good copyState, head uint64) {

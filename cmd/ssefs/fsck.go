@@ -13,6 +13,7 @@ import (
 	"ssefs/cmd/ssefs/internal/exit"
 	"ssefs/cmd/ssefs/internal/ops"
 	"ssefs/cmd/ssefs/internal/session"
+	"ssefs/fs/repair"
 )
 
 // fsckName is the name of the command that answers with the codes of fsck(8).
@@ -20,15 +21,30 @@ const fsckName = "fsck"
 
 func (a *app) fsckCommand() *cobra.Command {
 	var req ops.CheckRequest
+	var salvageDir string
+	var mend, dryRun bool
 	cmd := &cobra.Command{
 		Use:   fsckName + " [STORE]",
-		Short: "Check a volume for damage",
+		Short: "Check a volume for damage, repair it, or copy out what is left of it",
 		Long: `Check every record of a volume: that it is there, authentic, current, and agrees with the
 others. With --data the contents of all files are read too. Nothing is changed. A mounted
 volume is checked as it is at that moment, while it stays in use.
 
-Exit codes are those of fsck(8): 0 clean, 4 errors found, 8 the check could not be carried
-out, 16 the command line is wrong.`,
+With --repair, a volume that is not mounted is made consistent again. What cannot be
+authenticated is dropped, and what has lost its name gets a number for one in lost+found of
+its bucket. Bytes of files that cannot be read stay unreadable: they are listed, with exit
+code 4, until the file is removed or written over. Copy the store, or salvage it, before a
+repair. It can be interrupted and run again. With --dry-run it only says what it would do.
+
+With --salvage DIR, all that can still be read of a store is copied to DIR, a new or an empty
+directory: buckets, directories and files with their attributes, and under lost+found what has
+lost its name. It works with a database that is too damaged to be opened otherwise, and writes
+nothing into the store, which must not be mounted. Bytes that cannot be read are holes; which
+they are is printed, and written to DIR/salvage-report.txt.
+
+Exit codes are those of fsck(8): 0 clean, 1 errors found and repaired, 4 errors are left or the
+copy is not complete, 8 the check could not be carried out, 16 the command line is wrong, 32
+interrupted.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: directories,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,10 +54,27 @@ out, 16 the command line is wrong.`,
 				}
 				a.store = args[0]
 			}
+			if cmd.Flags().Changed("salvage") {
+				return fsckCode(a.salvage(cmd.Context(), salvageDir))
+			}
+			switch {
+			case dryRun && !mend:
+				return exit.Errorf(exit.FsckUsage, "--dry-run needs --repair")
+			case dryRun:
+				return fsckCode(a.repair(cmd.Context(), req, repair.Plan))
+			case mend:
+				return fsckCode(a.repair(cmd.Context(), req, repair.Carry))
+			}
 			return fsckCode(a.fsck(cmd.Context(), req))
 		},
 	}
 	cmd.Flags().BoolVar(&req.Contents, "data", false, "read and verify the contents of all files too")
+	cmd.Flags().BoolVar(&mend, "repair", false, "repair what can be")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "with --repair: only say what would be done")
+	cmd.Flags().StringVar(&salvageDir, "salvage", "", "copy what can still be read to `DIR`")
+	cmd.MarkFlagsMutuallyExclusive("salvage", "data")
+	cmd.MarkFlagsMutuallyExclusive("salvage", "repair")
+	cmd.MarkFlagsMutuallyExclusive("salvage", "dry-run")
 	return a.jsonFlag(a.volumeFlags(cmd))
 }
 
@@ -52,7 +85,11 @@ var errProblems = errors.New("the volume has errors")
 func fsckCode(err error) error {
 	code := exit.FsckOperational
 	switch {
-	case errors.Is(err, errProblems), exit.Of(err) == exit.Damaged:
+	case errors.Is(err, context.Canceled):
+		code = exit.FsckCancelled
+	case errors.Is(err, errRepaired):
+		code = exit.FsckRepaired
+	case errors.Is(err, errProblems), errors.Is(err, errIncomplete), exit.Of(err) == exit.Damaged:
 		code = exit.FsckErrors
 	case exit.Of(err) == exit.Usage:
 		code = exit.FsckUsage
@@ -130,9 +167,7 @@ func (a *app) check(ctx context.Context, req ops.CheckRequest) (ops.CheckResult,
 	if err != nil {
 		return result, err
 	}
-	bar := a.progress()
-	result, err = ops.RunCheck(ctx, i.Material(), req, ops.CheckOptions{KeystoreError: i.KeystoreError, HeaderError: i.HeaderError, Progress: bar.step})
-	bar.close()
+	result, err = a.checkOpen(ctx, i, req)
 	if closeErr := i.Close(); err == nil {
 		err = closeErr
 	}

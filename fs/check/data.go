@@ -39,6 +39,7 @@ type dataRecord struct {
 	blocks uint16 // by its size; 0 if no record has that size
 	shared bool   // as the map says
 	spread bool   // named by several leaves though not shared, as was noted
+	odd    bool   // of another size than the map says, as was noted
 }
 
 // Values of dataRecord.pack that are no index.
@@ -143,6 +144,7 @@ func (f *fileCheck) named(index uint64, rec *extent.Rec, runs []extent.Run) {
 	}
 	d := &w.recs[i]
 	if d.blocks != 0 && d.blocks != rec.Blocks {
+		d.odd = true
 		f.runProblem(Data, index, runs, "data record %d has %d blocks, the map says %d", rec.ID, d.blocks, rec.Blocks)
 	}
 	if d.leaf == 0 {
@@ -209,7 +211,7 @@ func (f *fileCheck) settlePack(d *dataRecord) {
 	default:
 		p := f.window.packs[d.pack]
 		switch {
-		case d.blocks != 0 && len(p.Logical) != int(d.blocks):
+		case d.blocks != 0 && !d.odd && len(p.Logical) != int(d.blocks):
 			f.problem(Pack, Error, f.ino, "pack record %d lists %d blocks, the data record has %d", d.id, len(p.Logical), d.blocks)
 		case f.broken || p.Live == d.mapped:
 		case p.Live < d.mapped:

@@ -37,9 +37,11 @@ const (
 // The exit codes of fsck, as in fsck(8).
 const (
 	FsckClean       Code = 0
+	FsckRepaired    Code = 1
 	FsckErrors      Code = 4
 	FsckOperational Code = 8
 	FsckUsage       Code = 16
+	FsckCancelled   Code = 32
 )
 
 // Row is one line of the table.
@@ -67,10 +69,12 @@ func Table() []Row {
 // FsckTable returns the codes of fsck, in ascending order.
 func FsckTable() []Row {
 	return []Row{
-		{FsckClean, "the volume is clean"},
-		{FsckErrors, "errors were found"},
+		{FsckClean, "the volume is clean; with --salvage, all of it was copied"},
+		{FsckRepaired, "errors were found, and all were repaired"},
+		{FsckErrors, "errors were found and are still there; with --salvage, something is missing in the copy"},
 		{FsckOperational, "the check could not be carried out"},
 		{FsckUsage, "the command line is wrong"},
+		{FsckCancelled, "the check was interrupted"},
 	}
 }
 
@@ -158,6 +162,7 @@ func sentinels() []sentinel {
 		{crypto.ErrFeature, Unsupported},
 		{crypto.ErrHeaderDamaged, Damaged},
 		{store.ErrDamaged, Damaged},
+		{store.ErrIO, Damaged},
 		{volume.ErrDamaged, Damaged},
 		{volume.ErrRollback, Damaged},
 		{kms.ErrKeystoreDamaged, Damaged},

@@ -62,10 +62,10 @@ func (s *Session) openEngine(settings Settings) error {
 	id := s.header.Volume()
 	var err error
 	if s.db, err = s.dir.OpenDB(s.databaseOptions()); err != nil {
-		return err
+		return explainDamage(s.path, err)
 	}
 	if s.volume, err = volume.Open(s.volumeOptions(&s.engine, id, s.keys)); err != nil {
-		return err
+		return explainDamage(s.path, err)
 	}
 	if err := s.pinHeader(); err != nil {
 		return err

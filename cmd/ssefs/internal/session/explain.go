@@ -2,8 +2,10 @@ package session
 
 import (
 	"errors"
+	"fmt"
 
 	"ssefs/cmd/ssefs/internal/exit"
+	"ssefs/fs/volume"
 	"ssefs/store"
 )
 
@@ -20,4 +22,16 @@ func Explain(path string, err error) error {
 		return exit.Errorf(exit.NoStore, "%s is not empty: a store is made in a new or an empty directory", path)
 	}
 	return err
+}
+
+// explainDamage adds the ways out to the error of a store that is too damaged to be opened. Others stay as they are.
+func explainDamage(path string, err error) error {
+	switch {
+	case errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrIO), errors.Is(err, volume.ErrDamaged):
+	case errors.Is(err, volume.ErrRollback):
+	default:
+		return err
+	}
+	return fmt.Errorf("%w; 'ssefs fsck %s' says more and can repair, 'ssefs fsck --salvage DIR %s' copies out what can still be read; or 'ssefs restore' a backup",
+		err, path, path)
 }

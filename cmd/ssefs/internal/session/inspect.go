@@ -42,7 +42,7 @@ func (i *Inspection) open(secret crypto.Secret) error {
 	}
 	var err error
 	if s.db, err = s.dir.OpenDB(s.databaseOptions()); err != nil {
-		return fmt.Errorf("open the store %s: %w", s.path, err)
+		return explainDamage(s.path, fmt.Errorf("open the store %s: %w", s.path, err))
 	}
 	s.kms, i.KeystoreError = i.openKeystore()
 	return nil

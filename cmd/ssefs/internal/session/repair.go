@@ -1,0 +1,77 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"ssefs/crypto"
+	"ssefs/fs/record"
+	"ssefs/fs/repair"
+	"ssefs/fs/volume"
+	"ssefs/kms"
+	"ssefs/store"
+)
+
+// InspectToRepair is Inspect for a store that Repair may change. It refuses where the disk fails to deliver what it
+// has, for then the store has to be copied elsewhere first.
+func InspectToRepair(ctx context.Context, path string, secret crypto.Secret, o Options) (*Inspection, error) {
+	dir, err := lock(ctx, path, store.OpenDirWait, o.note)
+	if err != nil {
+		return nil, err
+	}
+	i := &Inspection{session: newSession(path, dir, o)}
+	if err = dir.CheckDisk(ctx); err == nil {
+		err = i.open(secret)
+	}
+	if err != nil {
+		return nil, errors.Join(err, i.Close())
+	}
+	return i, nil
+}
+
+// Repair repairs the volume, or says what would be done. The report is never nil.
+func (i *Inspection) Repair(ctx context.Context, mode repair.Mode, progress func(done, total int64, what string)) (*repair.Report, error) {
+	s := i.session
+	m := i.Material()
+	o := repair.Options{
+		DB: s.db, Keys: s.keys, ID: s.ID(), Mode: mode, HeadCopy: m.HeadCopy, Header: s.header.Generation(), Progress: progress,
+	}
+	o.UID, o.GID = volume.Owner()
+	// Both count only if nothing else says them.
+	if generation, err := kms.NewestGeneration(kms.Options{
+		Files: untouched{s.dir}, Key: s.keys.Keystore, Volume: s.ID(), Logger: s.options.Logger,
+		RecordGeneration: func(uint64) error { return errUntouched },
+	}); err == nil {
+		o.Keystore = generation
+	}
+	report, err := repair.Run(ctx, o)
+	if err != nil || report.Transactions == 0 {
+		return report, err
+	}
+	return report, s.saveHead()
+}
+
+// saveHead leaves a copy of the head beside the database, as a clean unmount does: one that is newer than the
+// repaired volume would have it refused.
+func (s *Session) saveHead() error {
+	view := s.db.View()
+	defer view.Release()
+	var sealed []byte
+	if err := view.Get(record.HeadKey(), func(b []byte) error {
+		sealed = bytes.Clone(b)
+		return nil
+	}); err != nil {
+		return err
+	}
+	return s.dir.WriteFile(store.HeadFile, sealed)
+}
+
+// Reopen opens the keystore again, after a repair made a head that names it.
+func (i *Inspection) Reopen() {
+	s := i.session
+	if s.kms != nil {
+		s.kms.Close()
+	}
+	s.kms, i.KeystoreError = i.openKeystore()
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"ssefs/cmd/ssefs/internal/daemon"
+	"ssefs/cmd/ssefs/internal/exit"
+	"ssefs/cmd/ssefs/internal/mounts"
+	"ssefs/cmd/ssefs/internal/ops"
+	"ssefs/cmd/ssefs/internal/session"
+	"ssefs/fs/repair"
+	"ssefs/store"
+)
+
+// errRepaired ends a repair that left no errors; what was done has been printed.
+var errRepaired = errors.New("the volume had errors, which were repaired")
+
+// repairResult is what --repair --json prints.
+type repairResult struct {
+	// Before and After are check.Reports; After is missing if nothing was changed.
+	Before any            `json:"before"`
+	Repair *repair.Report `json:"repair,omitempty"`
+	After  any            `json:"after,omitempty"`
+}
+
+// repair checks a store that is not mounted, repairs it and checks it again.
+func (a *app) repair(ctx context.Context, req ops.CheckRequest, mode repair.Mode) error {
+	if a.store == "" {
+		return exit.Errorf(exit.Usage, "name the store to be repaired")
+	}
+	path, err := mounts.Resolve(a.store)
+	if err != nil {
+		return exit.Errorf(exit.NoStore, "store: %w", err)
+	}
+	if owner := servedBy(path); owner != nil {
+		return &store.InUseError{Path: path, OwnerInfo: *owner}
+	}
+	if err := daemon.Harden(); err != nil {
+		return err
+	}
+	secret, err := a.unlockSecret(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer secret.Wipe()
+	logger := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	open := session.InspectToRepair
+	if mode == repair.Plan {
+		open = session.Inspect
+	}
+	i, err := open(ctx, path, secret, session.Options{Logger: logger})
+	if err != nil {
+		return err
+	}
+	err = a.repairOpen(ctx, i, req, mode)
+	if closeErr := i.Close(); closeErr != nil && (err == nil || errors.Is(err, errRepaired)) {
+		err = closeErr
+	}
+	return err
+}
+
+func (a *app) repairOpen(ctx context.Context, i *session.Inspection, req ops.CheckRequest, mode repair.Mode) error {
+	var result repairResult
+	before, err := a.checkOpen(ctx, i, req)
+	if err != nil {
+		return err
+	}
+	result.Before = before.Report
+	if err := a.unlessJSON(func() error { return a.writeCheck(before) }); err != nil {
+		return err
+	}
+	if before.Errors+before.Warnings == 0 {
+		return a.ifJSON(result)
+	}
+	bar := a.progress()
+	result.Repair, err = i.Repair(ctx, mode, bar.step)
+	bar.close()
+	err = errors.Join(err, a.unlessJSON(func() error { return a.writeRepair(result.Repair, mode) }))
+	if err != nil || result.Repair.Transactions == 0 {
+		err = errors.Join(err, a.ifJSON(result))
+		if err == nil && before.Errors > 0 {
+			err = errProblems
+		}
+		return err
+	}
+	i.Reopen()
+	after, err := a.checkOpen(ctx, i, req)
+	if err != nil {
+		return errors.Join(err, a.ifJSON(result))
+	}
+	result.After = after.Report
+	if err := errors.Join(a.ifJSON(result), a.unlessJSON(func() error { return a.writeCheck(after) })); err != nil {
+		return err
+	}
+	if after.Errors > 0 {
+		return errProblems
+	}
+	return errRepaired
+}
+
+// checkOpen checks a store that is open in this process.
+func (a *app) checkOpen(ctx context.Context, i *session.Inspection, req ops.CheckRequest) (ops.CheckResult, error) {
+	bar := a.progress()
+	defer bar.close()
+	return ops.RunCheck(ctx, i.Material(), req, ops.CheckOptions{KeystoreError: i.KeystoreError, HeaderError: i.HeaderError, Progress: bar.step})
+}
+
+func (a *app) writeRepair(r *repair.Report, mode repair.Mode) error {
+	verb := "repaired"
+	if mode == repair.Plan {
+		verb = "to repair"
+	}
+	for n := range r.Actions {
+		if _, err := fmt.Fprintf(a.out, "%s: %s\n", verb, printable(r.Actions[n].String())); err != nil {
+			return err
+		}
+	}
+	if r.Omitted > 0 {
+		_, err := fmt.Fprintf(a.out, "and %d more\n", r.Omitted)
+		return err
+	}
+	return nil
+}
+
+// ifJSON prints a result if it was asked for as JSON.
+func (a *app) ifJSON(result any) error {
+	if !a.json {
+		return nil
+	}
+	return a.show(result, nil)
+}
+
+// unlessJSON writes text if no JSON was asked for.
+func (a *app) unlessJSON(write func() error) error {
+	if a.json {
+		return nil
+	}
+	return write()
+}
