@@ -59,7 +59,7 @@ func (x *site) randomDamage(r *rand.Rand) (raw, string) {
 // nothing else suffered.
 func TestRandomDamage(t *testing.T) {
 	x := newSite(t)
-	for seed := range uint64(rounds(t, 60)) {
+	for seed := range uint64(rounds(t, 40)) {
 		changes, what := x.randomDamage(rand.New(rand.NewPCG(seed, 1)))
 		what = fmt.Sprintf("seed %d: %s", seed, what)
 		x.tamper(changes)
@@ -89,7 +89,7 @@ func (x *site) finished(what string, changes raw, report *Report) {
 // each time, and now and then mounts the volume in between, if that can be.
 func TestInterruptedRepair(t *testing.T) {
 	x := newSite(t)
-	for seed := range uint64(rounds(t, 20)) {
+	for seed := range uint64(rounds(t, 10)) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		changes, what := x.randomDamage(r)
 		what = fmt.Sprintf("seed %d: %s", seed, what)
