@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -87,7 +88,7 @@ func (a *app) restore(ctx context.Context, sources []string, path string, req op
 }
 
 // restoreChain restores and checks.
-func (a *app) restoreChain(ctx context.Context, bar *progressBar, chain []*archive.Reader, path string, secret crypto.Secret, req ops.CheckRequest) (*restored, error) {
+func (a *app) restoreChain(ctx context.Context, bar *progressBar, chain []session.Source, path string, secret crypto.Secret, req ops.CheckRequest) (*restored, error) {
 	o := session.Options{
 		Logger: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Note:   func(text string) { a.note("%s", text) },
@@ -115,37 +116,33 @@ func (a *app) restoreChain(ctx context.Context, bar *progressBar, chain []*archi
 }
 
 // openChain opens backups and reads their beginnings.
-func openChain(ctx context.Context, sources []string) (chain []*archive.Reader, closeAll func(), err error) {
+func openChain(ctx context.Context, sources []string) (chain []session.Source, closeAll func(), err error) {
 	var files []*os.File
 	closeAll = func() {
 		for _, f := range files {
 			_ = f.Close()
 		}
 	}
-	standard := 0
+	if first := slices.Index(sources, standardStream); first >= 0 && slices.Contains(sources[first+1:], standardStream) {
+		return nil, nil, exit.Errorf(exit.Usage, "only one backup can come from standard input")
+	}
 	for _, path := range sources {
-		from := io.Reader(patientReader{ctx, os.Stdin})
-		if path == standardStream {
-			standard++
-		} else {
+		from, name := io.Reader(patientReader{ctx, os.Stdin}), "standard input"
+		if path != standardStream {
 			f, err := os.Open(path)
 			if err != nil {
 				closeAll()
 				return nil, nil, err
 			}
 			files = append(files, f)
-			from = f
-		}
-		if standard > 1 {
-			closeAll()
-			return nil, nil, exit.Errorf(exit.Usage, "only one backup can come from standard input")
+			from, name = f, path
 		}
 		reader, err := archive.NewReader(bufio.NewReaderSize(from, 1<<20))
 		if err != nil {
 			closeAll()
-			return nil, nil, fmt.Errorf("%s: %w", path, err)
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
-		chain = append(chain, reader)
+		chain = append(chain, session.Source{Name: name, Reader: reader})
 	}
 	return chain, closeAll, nil
 }

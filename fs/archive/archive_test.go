@@ -102,6 +102,11 @@ func read(r io.Reader) (*contents, *Statement, error) {
 
 // sample is a backup with n records; some of them are below the base's version if there is one.
 func sample(seed uint64, n int, base *Base) *contents {
+	return sampleOf(seed, n, []int{0, 1, 150, summed - 1, summed, 9_000}, base)
+}
+
+// sampleOf is sample with values of the given sizes.
+func sampleOf(seed uint64, n int, sizes []int, base *Base) *contents {
 	r := rand.New(rand.NewPCG(seed, 1))
 	c := &contents{begin: Begin{
 		Volume: crypto.VolumeID{1, byte(seed)}, Version: 1000, Made: time.Unix(1_700_000_000, 0).UTC(), Base: base,
@@ -119,7 +124,7 @@ func sample(seed uint64, n int, base *Base) *contents {
 	}
 	slices.Sort(sorted)
 	for i, k := range sorted {
-		value := make([]byte, []int{0, 1, 150, ShortValue - 1, ShortValue, 9_000}[i%6])
+		value := make([]byte, sizes[i%len(sizes)])
 		for j := range value {
 			value[j] = byte(r.Uint32())
 		}
@@ -274,7 +279,7 @@ func TestForgeries(t *testing.T) {
 		"another version":        func(c *contents) { c.records[3].Version++ },
 		"another value":          func(c *contents) { c.values[slices.IndexFunc(c.values, short)][0] ^= 1 },
 		"a longer value":         func(c *contents) { c.values[0] = append(c.values[0], 0) },
-		"newer than the backup":  func(c *contents) { c.begin.Version = 900 },
+		"newer than the backup":  func(c *contents) { c.begin.Version = 600 },
 	} {
 		c := good()
 		change(c)
@@ -324,7 +329,7 @@ func TestForgeries(t *testing.T) {
 
 func byVersion(a, b Entry) int { return int(a.Version) - int(b.Version) }
 
-func short(value []byte) bool { return len(value) > 0 && len(value) < ShortValue }
+func short(value []byte) bool { return len(value) > 0 && len(value) < summed }
 
 // seal makes a backup of frames, with an end that is right as far as it can be.
 func seal(t testing.TB, frames [][]byte, key *crypto.Key) []byte {

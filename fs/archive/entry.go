@@ -7,12 +7,12 @@ import (
 	"hash/crc32"
 )
 
-// ShortValue is the size in bytes below which the listing has a checksum of a
-// value. Records that are short are sealed anew under a random nonce each time,
-// so that the checksum tells two of the same version apart, which only stores
-// that were copied and went different ways have. The long ones are named by short
-// ones.
-const ShortValue = 4 << 10
+// summed is how many bytes of a value the listing has a checksum of: a sealed
+// block of a file, tag included. Everything in a store is sealed anew under a
+// random nonce each time, so that this tells two values of the same version
+// apart, which only stores that were copied and went different ways have. Reading
+// all of each value would make an incremental backup as slow as a full one.
+const summed = 4112
 
 // Bounds of what a frame holds, in bytes.
 const (
@@ -26,15 +26,12 @@ type Entry struct {
 	Key     []byte
 	Version uint64
 	Size    uint64 // of the value, in bytes
-	Sum     uint32 // of the value if it is short, else 0
+	Sum     uint32 // see Sum
 }
 
 // Sum returns the checksum that the listing has of a value.
 func Sum(value []byte) uint32 {
-	if len(value) >= ShortValue {
-		return 0
-	}
-	return crc32.Checksum(value, crc32.MakeTable(crc32.Castagnoli))
+	return crc32.Checksum(value[:min(len(value), summed)], crc32.MakeTable(crc32.Castagnoli))
 }
 
 // Same tells whether two entries are of the same record with the same value.
@@ -51,10 +48,7 @@ func appendEntry(dst, before []byte, e Entry) []byte {
 	dst = append(dst, e.Key[shared:]...)
 	dst = binary.AppendUvarint(dst, e.Version)
 	dst = binary.AppendUvarint(dst, e.Size)
-	if e.Size < ShortValue {
-		dst = binary.BigEndian.AppendUint32(dst, e.Sum)
-	}
-	return dst
+	return binary.BigEndian.AppendUint32(dst, e.Sum)
 }
 
 func commonPrefix(a, b []byte) int {
@@ -114,10 +108,8 @@ func (d *body) entry(before, buf []byte) Entry {
 		d.fail("a key")
 	}
 	e.Version, e.Size = d.num(), d.num()
-	if e.Size < ShortValue {
-		if sum := d.bytes(4, 4, "a checksum"); sum != nil {
-			e.Sum = binary.BigEndian.Uint32(sum)
-		}
+	if sum := d.bytes(4, 4, "a checksum"); sum != nil {
+		e.Sum = binary.BigEndian.Uint32(sum)
 	}
 	return e
 }

@@ -138,14 +138,12 @@ func (a *application) look() (bool, error) {
 			a.from = bytes.Clone(i.Key())
 			return store.ErrStop
 		}
-		e := archive.Entry{Key: bytes.Clone(i.Key()), Version: i.Version(), Size: uint64(i.Size())}
-		if e.Size < archive.ShortValue {
-			if err := i.Value(func(value []byte) error { e.Sum = archive.Sum(value); return nil }); err != nil {
-				return err
-			}
-		}
-		a.have = append(a.have, e)
-		return nil
+		return i.Value(func(value []byte) error {
+			e := entry(i, value)
+			e.Key = bytes.Clone(e.Key)
+			a.have = append(a.have, e)
+			return nil
+		})
 	})
 	return len(a.have) > 0, err
 }

@@ -60,7 +60,7 @@ func (c *Comparison) Listed(e archive.Entry) error {
 		}
 	}
 	if c.atEnd || !c.at.Same(e) {
-		return fmt.Errorf("%w: the store went on from another state than this backup is of; make a full one", ErrBase)
+		return fmt.Errorf("%w: the store went on from another state; make a full backup", ErrBase)
 	}
 	return nil
 }

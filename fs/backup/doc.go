@@ -20,7 +20,7 @@ import (
 
 // ErrBase is returned for a backup that is no base for another: of another
 // volume, of another history, or not the one that was asked for.
-var ErrBase = errors.New("not the backup that this one is based on")
+var ErrBase = errors.New("the backup does not follow from the one before it")
 
 // checkBase tells whether a backup may follow the one of the statement.
 func checkBase(b archive.Begin, base *archive.Statement) error {
@@ -28,13 +28,13 @@ func checkBase(b archive.Begin, base *archive.Statement) error {
 	case base == nil && b.Base == nil:
 		return nil
 	case base == nil:
-		return fmt.Errorf("%w: it is incremental, to one of version %d, which comes first", ErrBase, b.Base.Version)
+		return fmt.Errorf("%w: it is incremental, to one of version %d", ErrBase, b.Base.Version)
 	case b.Base == nil:
-		return fmt.Errorf("%w: it is a full backup, and can only come first", ErrBase)
+		return fmt.Errorf("%w: it is a full one", ErrBase)
 	case b.Volume != base.Volume:
-		return fmt.Errorf("%w: it is of volume %v, the one before of volume %v", ErrBase, b.Volume, base.Volume)
+		return fmt.Errorf("%w: it is of volume %v, that one of volume %v", ErrBase, b.Volume, base.Volume)
 	case *b.Base != *base.AsBase():
-		return fmt.Errorf("%w: it is incremental to one of version %d, and the one before it is of version %d or another one of that", ErrBase, b.Base.Version, base.Version)
+		return fmt.Errorf("%w: it is incremental to another backup, of version %d", ErrBase, b.Base.Version)
 	}
 	return nil
 }

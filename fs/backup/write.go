@@ -38,7 +38,7 @@ func Write(ctx context.Context, w io.Writer, s Source) error {
 	begin := archive.Begin{Volume: s.Volume, Version: s.View.Version(), Made: s.Now}
 	if s.Base != nil {
 		if s.Base.Volume != s.Volume || s.Base.Version > begin.Version {
-			return fmt.Errorf("%w: it is of volume %v at version %d, this is volume %v at version %d",
+			return fmt.Errorf("%w: that is of volume %v at version %d, this is volume %v at version %d",
 				ErrBase, s.Base.Volume, s.Base.Version, s.Volume, begin.Version)
 		}
 		begin.Base = s.Base.AsBase()
@@ -70,14 +70,11 @@ func Write(ctx context.Context, w io.Writer, s Source) error {
 
 // list adds a record to the listing.
 func list(a *archive.Writer, i store.Item) error {
-	e := archive.Entry{Key: i.Key(), Version: i.Version(), Size: uint64(i.Size())}
-	if e.Size >= archive.ShortValue {
-		return a.List(e)
-	}
-	return i.Value(func(value []byte) error {
-		e.Size, e.Sum = uint64(len(value)), archive.Sum(value)
-		return a.List(e)
-	})
+	return i.Value(func(value []byte) error { return a.List(entry(i, value)) })
+}
+
+func entry(i store.Item, value []byte) archive.Entry {
+	return archive.Entry{Key: i.Key(), Version: i.Version(), Size: uint64(len(value)), Sum: archive.Sum(value)}
 }
 
 // eachRecord calls fn with all records, which it gathers in a. That is written

@@ -109,8 +109,8 @@ func (s *stream) Read(b []byte) (int, error) {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return n, err
-	case !errors.Is(err, io.EOF):
-		return n, fmt.Errorf("%w: %w", ErrGone, err)
+	case !errors.Is(err, io.EOF): // not wrapped: how HTTP noticed is no concern of whoever reads
+		return n, fmt.Errorf("%w: its reply was cut off (%v)", ErrGone, err)
 	}
 	var a answer
 	if err := json.Unmarshal([]byte(s.resp.Trailer.Get(outcome)), &a); err != nil {

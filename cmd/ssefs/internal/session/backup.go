@@ -16,7 +16,7 @@ import (
 func (s *Session) Backup(ctx context.Context, w io.Writer, base *archive.Statement) error {
 	if base != nil {
 		if base.Volume != s.ID() {
-			return fmt.Errorf("%w: it is of volume %v, this is volume %v", backup.ErrBase, base.Volume, s.ID())
+			return fmt.Errorf("%w: that is of volume %v, this is volume %v", backup.ErrBase, base.Volume, s.ID())
 		}
 		if err := base.Check(s.keys.Backup); err != nil {
 			return fmt.Errorf("%w: %w: it was not made with the keys of this volume", archive.ErrDamaged, err)

@@ -21,10 +21,16 @@ type Restoration struct {
 	last    *archive.Statement
 }
 
+// Source is a backup to restore.
+type Source struct {
+	Name string // for messages
+	*archive.Reader
+}
+
 // Restore begins to make the store at path of a chain of backups, the full one first: it reads all of them and checks that
 // each is complete, authentic and follows the one before. secret opens an unlock slot that the last one has. Progress is told
 // how many bytes of which backup were restored, and may be nil.
-func Restore(ctx context.Context, path string, chain []*archive.Reader, secret crypto.Secret, o Options, progress func(backup int, done, total uint64)) (*Restoration, error) {
+func Restore(ctx context.Context, path string, chain []Source, secret crypto.Secret, o Options, progress func(backup int, done, total uint64)) (*Restoration, error) {
 	r := &Restoration{session: newSession(path, nil, o)}
 	// What can be refused is refused before anything is made.
 	err := r.begin(chain, secret)
@@ -46,38 +52,41 @@ func Restore(ctx context.Context, path string, chain []*archive.Reader, secret c
 }
 
 // begin reads the beginnings of the backups, up to their files, and unlocks the volume.
-func (r *Restoration) begin(chain []*archive.Reader, secret crypto.Secret) error {
+func (r *Restoration) begin(chain []Source, secret crypto.Secret) error {
 	if err := checkOrder(chain); err != nil {
 		return err
 	}
 	last := len(chain) - 1
-	for i, reader := range chain {
-		err := reader.Files(func(f archive.File) error {
+	for i, source := range chain {
+		err := source.Files(func(f archive.File) error {
 			if i == last {
 				r.files = append(r.files, f)
 			}
 			return nil
 		})
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", source.Name, err)
 		}
 	}
-	return r.unlock(chain[last].Begin().Volume, secret)
+	if err := r.unlock(chain[last].Begin().Volume, secret); err != nil {
+		return fmt.Errorf("%s: %w", chain[last].Name, err)
+	}
+	return nil
 }
 
 // fill puts the records of the backups into the database, and the files beside it but for the header.
-func (r *Restoration) fill(ctx context.Context, chain []*archive.Reader, progress func(int, uint64, uint64)) (err error) {
+func (r *Restoration) fill(ctx context.Context, chain []Source, progress func(int, uint64, uint64)) (err error) {
 	s := r.session
 	if s.db, err = s.dir.OpenDB(s.databaseOptions()); err != nil {
 		return err
 	}
 	c := backup.NewChain(s.db, s.keys.Backup)
-	for i, reader := range chain {
+	for i, source := range chain {
 		if progress != nil {
 			c.Progress = func(done, total uint64) { progress(i, done, total) }
 		}
-		if err := c.Apply(ctx, reader); err != nil {
-			return err
+		if err := c.Apply(ctx, source.Reader); err != nil {
+			return fmt.Errorf("%s: %w", source.Name, err)
 		}
 	}
 	r.last = c.Last()
@@ -93,23 +102,23 @@ func (r *Restoration) fill(ctx context.Context, chain []*archive.Reader, progres
 }
 
 // checkOrder finds at once what reading all of the chain would find much later.
-func checkOrder(chain []*archive.Reader) error {
-	for i, r := range chain {
-		b := r.Begin()
+func checkOrder(chain []Source) error {
+	for i, source := range chain {
+		b := source.Begin()
 		if i == 0 {
 			if b.Base != nil {
-				return fmt.Errorf("%w: the first is incremental, to a backup of version %d: name the full one first", backup.ErrBase, b.Base.Version)
+				return fmt.Errorf("%s: %w: it is incremental, to a backup of version %d: name the full one first", source.Name, backup.ErrBase, b.Base.Version)
 			}
 			continue
 		}
 		before := chain[i-1].Begin()
 		switch {
 		case b.Volume != before.Volume:
-			return fmt.Errorf("%w: backup %d is of volume %v, the ones before of volume %v", backup.ErrBase, i+1, b.Volume, before.Volume)
+			return fmt.Errorf("%s: %w: it is of volume %v, the one before of volume %v", source.Name, backup.ErrBase, b.Volume, before.Volume)
 		case b.Base == nil:
-			return fmt.Errorf("%w: backup %d is a full one, which only the first can be", backup.ErrBase, i+1)
+			return fmt.Errorf("%s: %w: it is a full one, and can only be the first", source.Name, backup.ErrBase)
 		case b.Base.Version != before.Version:
-			return fmt.Errorf("%w: backup %d is incremental to one of version %d, the one before it is of version %d", backup.ErrBase, i+1, b.Base.Version, before.Version)
+			return fmt.Errorf("%s: %w: it is incremental to one of version %d, the one before it is of version %d", source.Name, backup.ErrBase, b.Base.Version, before.Version)
 		}
 	}
 	return nil
@@ -130,7 +139,7 @@ func (r *Restoration) unlock(id crypto.VolumeID, secret crypto.Secret) error {
 			return r.session.unlockWith(secret)
 		}
 	}
-	return fmt.Errorf("%w: it has no %s", archive.ErrDamaged, store.HeaderFile)
+	return fmt.Errorf("%w: there is no %s in it", archive.ErrDamaged, store.HeaderFile)
 }
 
 // Statement is what the last backup says about itself.

@@ -56,6 +56,7 @@ type Session struct {
 	since   time.Time
 	path    string
 	dir     *store.Dir
+	id      crypto.VolumeID // the header is replaced when it changes
 	root    *crypto.Key
 	keys    *crypto.VolumeKeys
 	engine
@@ -136,10 +137,11 @@ func (s *Session) unlock(secret crypto.Secret) error {
 
 // unlockWith goes from the parsed header and the secret to the volume's keys.
 func (s *Session) unlockWith(secret crypto.Secret) (err error) {
+	s.id = s.header.Volume()
 	if s.root, _, err = s.header.Unlock(secret); err != nil {
 		return fmt.Errorf("unlock %s: %w", s.path, err)
 	}
-	if s.keys, err = crypto.DeriveVolumeKeys(s.root, s.header.Volume()); err != nil {
+	if s.keys, err = crypto.DeriveVolumeKeys(s.root, s.id); err != nil {
 		return err
 	}
 	// What stretching a passphrase took is not needed again.
@@ -171,7 +173,7 @@ func (s *Session) SetOwner(info store.OwnerInfo) error { return s.dir.SetOwner(i
 func (s *Session) Path() string { return s.path }
 
 // ID names the volume.
-func (s *Session) ID() crypto.VolumeID { return s.header.Volume() }
+func (s *Session) ID() crypto.VolumeID { return s.id }
 
 // Since is when the store was opened.
 func (s *Session) Since() time.Time { return s.since }
