@@ -60,8 +60,10 @@ func (d *drive) ReadDirPlus(_ <-chan struct{}, in *gofuse.ReadIn, out *gofuse.Di
 			return out.AddDirLookupEntry(e) != nil, nil // number 0: nothing to remember
 		}
 		a, key, err := d.v.Peek(e.Ino)
-		if errors.Is(err, volume.ErrStale) {
-			return out.AddDirLookupEntry(e) != nil, nil // removed meanwhile, or missing: opening it tells
+		if errors.Is(err, volume.ErrStale) || errors.Is(err, volume.ErrDamaged) {
+			// Removed meanwhile, missing or damaged: looking it up tells. What else is
+			// in the directory can be listed.
+			return out.AddDirLookupEntry(e) != nil, nil
 		}
 		if err != nil {
 			return false, err
@@ -71,7 +73,7 @@ func (d *drive) ReadDirPlus(_ <-chan struct{}, in *gofuse.ReadIn, out *gofuse.Di
 			return false, nil
 		}
 		d.fillEntry(entry, e.Ino, &a)
-		d.v.RememberNumber(e.Ino, key)
+		d.v.RememberNumber(e.Ino, key, d.ino(in.NodeId))
 		return true, nil
 	})
 }

@@ -94,6 +94,23 @@ var (
 // status returns the error number for the reply, and logs what an operator
 // should know: where is the inode that the request was about.
 func (d *drive) status(err error, where *volume.Inode) gofuse.Status {
+	return d.answer(err, func() string { return d.pathOf(err, where) })
+}
+
+// pathOf returns the path of what an error is about, for messages.
+func (d *drive) pathOf(err error, where *volume.Inode) string {
+	var damage *volume.DamageError
+	switch {
+	case where != nil:
+		return d.v.PathOf(where)
+	case errors.As(err, &damage):
+		return d.v.PathOfNumber(damage.Inode)
+	}
+	return "?"
+}
+
+// answer is status for an error about what path returns.
+func (d *drive) answer(err error, path func() string) gofuse.Status {
 	if err == nil {
 		return gofuse.OK
 	}
@@ -106,11 +123,11 @@ func (d *drive) status(err error, where *volume.Inode) gofuse.Status {
 			continue
 		}
 		if row.remedy != "" {
-			d.report(err, row.errno, row.remedy, where)
+			d.report(err, row.errno, row.remedy, path())
 		}
 		return gofuse.Status(row.errno)
 	}
-	d.report(err, syscall.EIO, "", where)
+	d.report(err, syscall.EIO, "", path())
 	return gofuse.EIO
 }
 
@@ -130,12 +147,11 @@ const (
 	maxReports  = 1000
 )
 
-func (d *drive) report(err error, errno syscall.Errno, remedy string, where *volume.Inode) {
-	path := "?"
-	if where != nil {
-		path = d.v.PathOf(where)
-	}
+func (d *drive) report(err error, errno syscall.Errno, remedy, path string) {
 	key := fmt.Sprintf("%s %d", path, errno)
+	if damage := (*volume.DamageError)(nil); errors.As(err, &damage) {
+		key += damage.Kind.String()
+	}
 	now := time.Now()
 	d.reports.mu.Lock()
 	if d.reports.seen == nil || len(d.reports.seen) >= maxReports {

@@ -23,7 +23,7 @@ import (
 )
 
 func testDrive() *drive {
-	return &drive{reports: reports{table: errnoTable()}, log: slog.New(slog.DiscardHandler)}
+	return &drive{v: &volume.Volume{}, reports: reports{table: errnoTable()}, log: slog.New(slog.DiscardHandler)}
 }
 
 // TestErrnos: the error numbers that users are promised, for errors that come

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"path"
 
 	gofuse "github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ func (d *drive) Lookup(_ <-chan struct{}, h *gofuse.InHeader, name string, out *
 		return gofuse.OK
 	}
 	if err != nil {
-		return d.statusAt(err, h.NodeId)
+		return d.statusIn(err, h.NodeId, name)
 	}
 	defer d.v.Unpin(n)
 	d.entry(out, n)
@@ -74,6 +75,18 @@ func (d *drive) statusAt(err error, node uint64) gofuse.Status {
 	}
 	defer d.v.Unpin(n)
 	return d.status(err, n)
+}
+
+// statusIn is status for an error about a name in a directory.
+func (d *drive) statusIn(err error, dir uint64, name string) gofuse.Status {
+	return d.answer(err, func() string {
+		n, nerr := d.inode(dir)
+		if nerr != nil {
+			return path.Join(d.pathOf(nerr, nil), name)
+		}
+		defer d.v.Unpin(n)
+		return path.Join(d.v.PathOf(n), name)
+	})
 }
 
 // Forget takes back references that the kernel was given.
@@ -160,19 +173,12 @@ func (d *drive) Link(_ <-chan struct{}, in *gofuse.LinkIn, name string, out *gof
 
 // Unlink removes a file's name.
 func (d *drive) Unlink(_ <-chan struct{}, h *gofuse.InHeader, name string) gofuse.Status {
-	return d.statusOf(d.v.Unlink(d.ino(h.NodeId), name), h.NodeId)
+	return d.statusIn(d.v.Unlink(d.ino(h.NodeId), name), h.NodeId, name)
 }
 
 // Rmdir removes an empty directory, or an empty bucket.
 func (d *drive) Rmdir(_ <-chan struct{}, h *gofuse.InHeader, name string) gofuse.Status {
-	return d.statusOf(d.v.Rmdir(d.ino(h.NodeId), name), h.NodeId)
-}
-
-func (d *drive) statusOf(err error, node uint64) gofuse.Status {
-	if err == nil {
-		return gofuse.OK
-	}
-	return d.statusAt(err, node)
+	return d.statusIn(d.v.Rmdir(d.ino(h.NodeId), name), h.NodeId, name)
 }
 
 // Rename moves a name.
@@ -190,5 +196,5 @@ func (d *drive) Rename(_ <-chan struct{}, in *gofuse.RenameIn, oldName, newName 
 	default:
 		return gofuse.EINVAL
 	}
-	return d.statusOf(d.v.Rename(d.ino(in.NodeId), oldName, d.ino(in.Newdir), newName, mode), in.NodeId)
+	return d.statusIn(d.v.Rename(d.ino(in.NodeId), oldName, d.ino(in.Newdir), newName, mode), in.NodeId, oldName)
 }

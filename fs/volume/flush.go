@@ -182,19 +182,26 @@ func (v *Volume) returnBuffers(buffers []*[]byte) {
 	}
 }
 
-// countPack changes a pack's count, and deletes the pack with its last block.
+// countPack changes a pack's count, and deletes the pack with its last block. A
+// pack whose record is damaged stays as it is: that takes up space, and nothing
+// else depends on it, so it is no reason to take no more changes.
 func (v *Volume) countPack(b *store.Batch, version uint64, key record.DataRef, c packCount) error {
 	k := record.PackKey(key.Inode, key.Record)
 	plain, err := v.get(k)
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return nil // its file was deleted, or fsck will tell
-	}
-	if err != nil {
+	case err != nil && !errors.Is(err, crypto.ErrAuth):
 		return damaged(record.KindPack, key.Inode, err)
 	}
-	p, err := record.DecodePack(plain)
+	var p *record.Pack
+	if err == nil {
+		p, err = record.DecodePack(plain)
+	}
 	if err != nil {
-		return damaged(record.KindPack, key.Inode, err)
+		v.log.Error("the space of overwritten data cannot be given back; run ssefs fsck",
+			"path", v.PathOfNumber(key.Inode), "err", damaged(record.KindPack, key.Inode, err))
+		return nil
 	}
 	live := int(p.Live)
 	if c.counted {

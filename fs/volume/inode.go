@@ -123,11 +123,12 @@ type tableShard struct {
 }
 
 // lookupCount is the kernel's reference count of an inode, kept apart from the
-// inode itself: the kernel may remember a million inodes, and sixteen bytes
+// inode itself: the kernel may remember a million inodes, and twenty-four bytes
 // for each is what that costs here.
 type lookupCount struct {
 	n   uint32
 	key uint32 // index of the customer master key, see Volume.keys
+	dir uint64 // where it was last seen, for messages
 }
 
 func (t *table) init(limit int) {
@@ -256,14 +257,34 @@ func (n *Inode) forgetKey() {
 }
 
 // remember adds one to the kernel's references.
-func (t *table) remember(ino uint64, key uint32) {
+func (t *table) remember(ino uint64, key uint32, dir uint64) {
 	s := t.shard(ino)
 	s.mu.Lock()
 	c := s.lookups[ino]
 	c.n++
-	c.key = key
+	c.key, c.dir = key, dir
 	s.lookups[ino] = c
 	s.mu.Unlock()
+}
+
+// seenIn returns the directory in which the kernel last saw an inode that it
+// knows, 0 if that is not known.
+func (t *table) seenIn(ino uint64) uint64 {
+	s := t.shard(ino)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lookups[ino].dir
+}
+
+// moved notes that the kernel sees an inode in another directory from now on.
+func (t *table) moved(ino, dir uint64) {
+	s := t.shard(ino)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.lookups[ino]; ok {
+		c.dir = dir
+		s.lookups[ino] = c
+	}
 }
 
 // forget takes n kernel references away and reports whether none is left.

@@ -59,6 +59,9 @@ func (v *Volume) loadInode(ino uint64) (*Inode, error) {
 		// waits to be deleted.
 		n.unlinked, n.orphanStored, n.reaped = true, true, true
 	}
+	if !n.IsDir() {
+		n.parent = v.table.seenIn(ino)
+	}
 	if n.IsRegular() {
 		n.fmap.load(&r.Map)
 		n.content.size = n.Size

@@ -100,7 +100,7 @@ func (v *Volume) merger() {
 				break
 			}
 			if err := v.merge(j); err != nil && !errors.Is(err, ErrStale) && !errors.Is(err, ErrNoSpace) && !errors.Is(err, ErrClosed) && v.writable() == nil {
-				v.log.Error("merging parts of a file failed", "inode", j.ino, "err", err)
+				v.log.Error("merging parts of a file failed", "path", v.PathOfNumber(j.ino), "err", err)
 			}
 			select {
 			case <-v.stop:

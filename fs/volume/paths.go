@@ -2,6 +2,7 @@ package volume
 
 import (
 	"errors"
+	"path"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,7 @@ func (v *Volume) PathOf(n *Inode) string {
 			return "/" + strings.Join(parts, "/")
 		}
 		n.mu.RLock()
-		name, parent, isDir := n.name, n.parent, n.IsDir()
+		name, parent := n.name, n.parent
 		n.mu.RUnlock()
 		if parent == 0 {
 			break
@@ -31,8 +32,10 @@ func (v *Volume) PathOf(n *Inode) string {
 		if err != nil {
 			break
 		}
-		if name == "" && isDir {
-			name = v.nameIn(p, n.Ino)
+		if name == "" {
+			if name = v.nameIn(p, n.Ino); name != "" {
+				n.seenAs(parent, name)
+			}
 		}
 		if name == "" {
 			v.Unpin(p)
@@ -45,6 +48,29 @@ func (v *Volume) PathOf(n *Inode) string {
 	rest := append([]string{inodeName(n.Ino)}, parts...)
 	v.Unpin(n)
 	return strings.Join(rest, "/")
+}
+
+// PathOfNumber is PathOf for an inode that is perhaps not in memory, or cannot be
+// read.
+func (v *Volume) PathOfNumber(ino uint64) string {
+	if n := v.table.pin(ino); n != nil {
+		defer v.Unpin(n)
+		return v.PathOf(n)
+	}
+	dir := v.table.seenIn(ino)
+	if dir == 0 {
+		return inodeName(ino)
+	}
+	d, err := v.Inode(dir)
+	if err != nil {
+		return inodeName(ino)
+	}
+	defer v.Unpin(d)
+	name := v.nameIn(d, ino)
+	if name == "" {
+		return inodeName(ino)
+	}
+	return path.Join(v.PathOf(d), name)
 }
 
 func inodeName(ino uint64) string { return "<inode " + strconv.FormatUint(ino, 10) + ">" }

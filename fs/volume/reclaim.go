@@ -78,12 +78,16 @@ func (v *Volume) Release(n *Inode) {
 
 // Remember counts a reference that the kernel is given.
 func (v *Volume) Remember(n *Inode) {
-	v.table.remember(n.Ino, v.keyNumber(n.keyID))
+	n.mu.RLock()
+	dir := n.parent
+	n.mu.RUnlock()
+	v.table.remember(n.Ino, v.keyNumber(n.keyID), dir)
 }
 
-// RememberNumber is Remember for an inode that was read past the table.
-func (v *Volume) RememberNumber(ino uint64, keyID string) {
-	v.table.remember(ino, v.keyNumber(keyID))
+// RememberNumber is Remember for an inode that was read past the table, and was
+// seen in the directory dir.
+func (v *Volume) RememberNumber(ino uint64, keyID string, dir uint64) {
+	v.table.remember(ino, v.keyNumber(keyID), dir)
 }
 
 // Forget takes back references of the kernel.

@@ -210,7 +210,7 @@ func (v *Volume) move(e *epoch, from, to *side, mode RenameMode) {
 		back := record.Entry{Inode: to.n.Ino, Type: to.entry.Type, Name: from.name}
 		v.replaceEntry(e, to.d, to.hash, to.entry, ent)
 		v.replaceEntry(e, from.d, from.hash, from.entry, back)
-		to.n.movedTo(from.d.Ino, from.name)
+		v.moved(to.n, from.d.Ino, from.name)
 		to.n.Ctime = now
 		v.change(e, to.n)
 	case to.n != nil:
@@ -224,12 +224,15 @@ func (v *Volume) move(e *epoch, from, to *side, mode RenameMode) {
 		v.addEntry(e, to.d, to.hash, ent)
 		from.n.mustFlush = true
 	}
-	from.n.movedTo(to.d.Ino, to.name)
+	v.moved(from.n, to.d.Ino, to.name)
 	from.n.Ctime = now
 	v.change(e, from.n)
 }
 
-func (n *Inode) movedTo(dir uint64, name string) { n.parent, n.name = dir, name }
+func (v *Volume) moved(n *Inode, dir uint64, name string) {
+	n.parent, n.name = dir, name
+	v.table.moved(n.Ino, dir)
+}
 
 // isBelow reports whether dir is n or lies under it.
 func (v *Volume) isBelow(dir, n *Inode) (bool, error) {

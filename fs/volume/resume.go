@@ -94,7 +94,7 @@ func (v *Volume) resumeOrphan(ino uint64, o *record.Orphan) error {
 	n.mu.RUnlock()
 	if o.Below == 0 && named {
 		// Not one of ours: the epoch that gave the inode a name deleted its record.
-		v.log.Error("an old orphan record was put back and is ignored; run ssefs fsck", "inode", ino)
+		v.log.Error("an old orphan record was put back and is ignored; run ssefs fsck", "path", v.PathOf(n))
 		v.Unpin(n)
 		return nil
 	}
