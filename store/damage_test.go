@@ -230,6 +230,26 @@ func TestLeftoversOfCrashes(t *testing.T) {
 	}
 }
 
+// TestDamagedKeyRegistry: what has no meaning here keeps no store from opening.
+func TestDamagedKeyRegistry(t *testing.T) {
+	path := settledStore(t, 10)
+	file := filepath.Join(path, nameDB, fileKeyRegistry)
+	whole, err := os.ReadFile(file)
+	if err != nil || len(whole) != keyRegistrySize {
+		t.Fatalf("%d bytes, %v", len(whole), err)
+	}
+	flipped := bytes.Clone(whole)
+	flipped[20] ^= 1
+	for _, data := range [][]byte{{}, whole[:20], flipped, append(bytes.Clone(whole), 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0)} {
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := tryOpen(t, path); err != nil || n != 10 {
+			t.Errorf("with a registry of %d bytes: %d commits, %v", len(data), n, err)
+		}
+	}
+}
+
 // lastCommit returns the offset of the last transaction in a write-ahead log and
 // the end of the log.
 func lastCommit(t *testing.T, data []byte) (start, end int64) {

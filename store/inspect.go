@@ -27,6 +27,9 @@ import (
 const (
 	fileManifest = "MANIFEST"
 	fileDiscard  = "DISCARD"
+	// fileKeyRegistry is for Badger's own encryption, which is not used.
+	fileKeyRegistry = "KEYREGISTRY"
+	keyRegistrySize = 28
 )
 
 // inspection is what an inspect found out about a database directory.
@@ -61,6 +64,8 @@ func inspect(path string, mayBeNew bool) (inspection, error) {
 			manifest = true
 		case e.Name() == fileDiscard:
 			err = checkDiscardFile(file, info)
+		case e.Name() == fileKeyRegistry:
+			err = checkKeyRegistry(file, info)
 		case ext == extTable:
 			tables[e.Name()] = true
 		case (ext == extValueLog || ext == extWAL) && info.Size() == 0:
@@ -203,6 +208,19 @@ func checkDiscardFile(path string, info fs.FileInfo) error {
 		return nil
 	}
 	return os.Remove(path)
+}
+
+// checkKeyRegistry removes a registry of encryption keys that is not one without
+// keys, which Badger might trip over, or take much memory for.
+func checkKeyRegistry(path string, info fs.FileInfo) error {
+	if info.Size() != keyRegistrySize {
+		return os.Remove(path)
+	}
+	registry, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: filepath.Dir(path), ReadOnly: true})
+	if err != nil {
+		return os.Remove(path)
+	}
+	return registry.Close()
 }
 
 // logNumber returns the number in the name of a log, and whether it is one.
