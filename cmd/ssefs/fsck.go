@@ -109,7 +109,7 @@ func (a *app) fsck(ctx context.Context, req ops.CheckRequest) error {
 	} else if err := a.writeCheck(result); err != nil {
 		return err
 	}
-	if result.Errors > 0 {
+	if result.Errors+result.Warnings > 0 {
 		return errProblems
 	}
 	return nil

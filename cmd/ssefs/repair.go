@@ -81,7 +81,7 @@ func (a *app) repairOpen(ctx context.Context, i *session.Inspection, req ops.Che
 	err = errors.Join(err, a.unlessJSON(func() error { return a.writeRepair(result.Repair, mode) }))
 	if err != nil || result.Repair.Transactions == 0 {
 		err = errors.Join(err, a.ifJSON(result))
-		if err == nil && before.Errors > 0 {
+		if err == nil && before.Errors+before.Warnings > 0 {
 			err = errProblems
 		}
 		return err
@@ -95,7 +95,7 @@ func (a *app) repairOpen(ctx context.Context, i *session.Inspection, req ops.Che
 	if err := errors.Join(a.ifJSON(result), a.unlessJSON(func() error { return a.writeCheck(after) })); err != nil {
 		return err
 	}
-	if after.Errors > 0 {
+	if after.Errors+after.Warnings > 0 {
 		return errProblems
 	}
 	return errRepaired
@@ -105,7 +105,7 @@ func (a *app) repairOpen(ctx context.Context, i *session.Inspection, req ops.Che
 func (a *app) checkOpen(ctx context.Context, i *session.Inspection, req ops.CheckRequest) (ops.CheckResult, error) {
 	bar := a.progress()
 	defer bar.close()
-	return ops.RunCheck(ctx, i.Material(), req, ops.CheckOptions{KeystoreError: i.KeystoreError, HeaderError: i.HeaderError, Progress: bar.step})
+	return ops.RunCheck(ctx, i.Material(), req, ops.CheckOptions{KeystoreError: i.KeystoreError, FileErrors: i.FileErrors, HeaderError: i.HeaderError, Progress: bar.step})
 }
 
 func (a *app) writeRepair(r *repair.Report, mode repair.Mode) error {

@@ -32,6 +32,7 @@ type CheckResult struct {
 const (
 	keystoreProblem check.Kind = "keystore"
 	headerProblem   check.Kind = "header"
+	fileProblem     check.Kind = "keystore-file"
 )
 
 func (o *Operations) check(ctx context.Context, _ control.Peer, req CheckRequest) (CheckResult, error) {
@@ -47,6 +48,8 @@ func (o *Operations) check(ctx context.Context, _ control.Peer, req CheckRequest
 type CheckOptions struct {
 	// KeystoreError is why the keystore cannot be used: a problem of its own.
 	KeystoreError error
+	// FileErrors are what is wrong with the files of a keystore that can be used.
+	FileErrors []error
 	// HeaderError is why the volume header is not the current one, another.
 	HeaderError error
 	// Progress is told how far a step is, a few times a second; nil for nobody.
@@ -70,6 +73,11 @@ func RunCheck(ctx context.Context, m session.Material, req CheckRequest, o Check
 	}
 	if o.KeystoreError != nil {
 		report.Problems = append(report.Problems, check.Problem{Kind: keystoreProblem, Message: o.KeystoreError.Error()})
+	}
+	if o.KeystoreError == nil {
+		for _, err := range o.FileErrors {
+			report.Problems = append(report.Problems, check.Problem{Kind: fileProblem, Severity: check.Warning, Message: err.Error()})
+		}
 	}
 	if o.HeaderError != nil {
 		report.Problems = append(report.Problems, check.Problem{Kind: headerProblem, Message: o.HeaderError.Error()})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"ssefs/crypto"
 	"ssefs/fs/volume"
@@ -17,6 +18,8 @@ type Inspection struct {
 	session *Session
 	// KeystoreError is why the keystore cannot be used, nil if it can.
 	KeystoreError error
+	// FileErrors are what is wrong with the keystore's files though it can be used.
+	FileErrors []error
 	// HeaderError is set if the volume header is of another generation than the head names.
 	HeaderError error
 }
@@ -56,10 +59,13 @@ func (i *Inspection) openKeystore() (*kms.Service, error) {
 		return nil, fmt.Errorf("the head, which names the generation of the keystore, cannot be read: %w", err)
 	}
 	i.HeaderError = checkGeneration(s.header.Generation(), head.Header)
-	return kms.Open(kms.Options{
-		Files: untouched{s.dir}, Key: s.keys.Keystore, Volume: s.ID(), Mode: s.options.KMS, Logger: s.options.Logger,
-		Generation: head.Keystore, RecordGeneration: func(uint64) error { return errUntouched },
-	})
+	o := kms.Options{
+		Files: untouched{s.dir}, Key: s.keys.Keystore, Volume: s.ID(), Mode: s.options.KMS, Logger: slog.New(slog.DiscardHandler),
+		Logs: untouched{s.dir}, Generation: head.Keystore, RecordGeneration: func(uint64) error { return errUntouched },
+	}
+	i.FileErrors = kms.Verify(o)
+	o.Logs = nil
+	return kms.Open(o)
 }
 
 // Close lets go of the store.
