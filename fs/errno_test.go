@@ -92,7 +92,7 @@ func TestEverySentinelHasARow(t *testing.T) {
 		"store.ErrNotEmpty": "opening only", "store.ErrInUse": "opening only", "store.ErrNoOwner": "commands only",
 		"store.ErrNotFound": "the volume says what is missing", "store.ErrInvalidKey": "a fault of the program: EIO",
 		"store.ErrTooBig": "a fault of the program: EIO", "store.ErrReadOnly": "the volume refuses first",
-		"store.ErrClosed": "unmounting: EIO", "store.ErrIO": "EIO, as what is not in the table",
+		"store.ErrClosed": "unmounting: EIO", "store.ErrNotNew": "restoring only", "store.ErrIO": "EIO, as what is not in the table",
 		"store.ErrBusy": "unmounting only", "store.ErrStop": "never leaves the store",
 
 		"kms.ErrAliasExists": "commands only", "kms.ErrArgument": "commands only", "kms.ErrState": "commands only",
