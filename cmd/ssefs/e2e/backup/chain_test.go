@@ -163,7 +163,11 @@ func TestChain(t *testing.T) {
 		if n > 0 {
 			args = []string{"--base", chain[n-1]}
 		}
+		gc := command(t, "gc", d.Store())
+		expect.OK(t, gc.Start(), "start a collection of garbage")
 		s := backup(t, d, file, args...)
+		ends(t, gc)
+		expect.Equal(t, gc.ProcessState.ExitCode(), 0, "exit code of gc")
 		if n > 0 && s.Records >= s.Listed {
 			t.Errorf("an incremental backup has %d of %d records", s.Records, s.Listed)
 		}

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	drive.Main(m, nil)
 }
 
-// scan calls see for every stretch of data in the store's files, with overlap bytes of the one before, so that nothing
+// scan calls see for every stretch of data in the files of a store, or beside one, with overlap bytes of the one before, so that nothing
 // is cut in two unseen. Holes are left out.
 func scan(t *testing.T, store string, overlap int, see func(file string, off int64, data []byte)) {
 	t.Helper()
@@ -37,8 +37,8 @@ func scan(t *testing.T, store string, overlap int, see func(file string, off int
 		return nil
 	})
 	expect.OK(t, err, "walk the store")
-	if files < 4 {
-		t.Fatalf("the store has only %d files", files)
+	if files == 0 {
+		t.Fatalf("there are no files in %s", store)
 	}
 }
 

@@ -75,8 +75,8 @@ func plant(t *testing.T, m markers, dir, bucket string) {
 	drive.Must(t, "rm", "-r", gone)
 }
 
-// TestNothingLiesOpen looks for the markers while the store is mounted, after a crash, after a clean end, and after
-// everything was deleted.
+// TestNothingLiesOpen looks for the markers while the store is mounted, in a backup, after a crash, after a clean end, and
+// after everything was deleted.
 func TestNothingLiesOpen(t *testing.T) {
 	d := drive.New(t, drive.Options{})
 	m := markers{}
@@ -92,9 +92,9 @@ func TestNothingLiesOpen(t *testing.T) {
 	key := m.word("volume", "description of a key")
 	d.MustCLI("kms", "create", "--description", key)
 	d.MustCLI("kms", "alias", "create", m.word("volume", "alias"), "alias/acs/oss")
-	look := func(when string) {
+	lookIn := func(dir, when string) {
 		t.Helper()
-		found, where := count(t, d.Store(), m)
+		found, where := count(t, dir, m)
 		for what, n := range found {
 			if !plain[what] {
 				t.Errorf("%s: %s is found %d times, in %s", when, what, n, where[what])
@@ -107,8 +107,12 @@ func TestNothingLiesOpen(t *testing.T) {
 			}
 		}
 	}
+	look := func(when string) { t.Helper(); lookIn(d.Store(), when) }
 	drive.Must(t, drive.Binary(t), "sync", d.Path())
 	look("while mounted")
+	backups := t.TempDir()
+	d.MustCLI("backup", filepath.Join(backups, "backup"))
+	lookIn(backups, "in a backup")
 	d.Kill()
 	look("after a crash")
 	d.Mount()
@@ -124,9 +128,11 @@ func TestNothingLiesOpen(t *testing.T) {
 	look("after everything was deleted and a clean end")
 	// The secret that opens it all is not there either.
 	secret := string(expect.Read(t, d.KeyFile()))
-	found, where := count(t, d.Store(), map[string]string{"key file": secret[:16], "its end": secret[len(secret)-16:]})
-	if len(found) > 0 {
-		t.Errorf("the key file is found in the store: %v", where)
+	for _, dir := range []string{d.Store(), backups} {
+		found, where := count(t, dir, map[string]string{"key file": secret[:16], "its end": secret[len(secret)-16:]})
+		if len(found) > 0 {
+			t.Errorf("the key file is found in %s: %v", dir, where)
+		}
 	}
 }
 
