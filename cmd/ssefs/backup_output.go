@@ -45,22 +45,37 @@ func createOutput(path string, r replacement) (*output, error) {
 			return nil, exit.Errorf(exit.Usage, "%s exists already: --force replaces it", path)
 		}
 	}
-	f, err := os.OpenFile(path+partialSuffix, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	f, err := openPartial(path + partialSuffix)
 	if err != nil {
 		return nil, err
 	}
-	// Not two at once into one file.
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, errors.Join(fmt.Errorf("%s is being written by another command", f.Name()), f.Close())
+	if err := errors.Join(f.Truncate(0), f.Chmod(0o600)); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
+	return &output{Writer: bufio.NewWriterSize(f, 1<<20), path: path, replace: r, file: f}, nil
+}
+
+// openPartial makes the file to write to, or takes one that a command of the same user left.
+func openPartial(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(int(f.Fd()), &st)
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Uid != uint32(os.Geteuid()) || st.Nlink != 1) {
+		err = fmt.Errorf("%s is in the way, and was not left by this command", path)
+	}
+	// Not two at once into one file.
 	if err == nil {
-		err = errors.Join(f.Truncate(0), f.Chmod(0o600))
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+			err = fmt.Errorf("%s is being written by another command", path)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &output{Writer: bufio.NewWriterSize(f, 1<<20), path: path, replace: r, file: f}, nil
+	return f, nil
 }
 
 // finish gives the file its name, durably.

@@ -137,7 +137,7 @@ func openChain(ctx context.Context, sources []string) (chain []session.Source, c
 			files = append(files, f)
 			from, name = f, path
 		}
-		reader, err := archive.NewReader(bufio.NewReaderSize(from, 1<<20))
+		reader, err := archive.NewReader(bufio.NewReaderSize(from, 1<<16))
 		if err != nil {
 			closeAll()
 			return nil, nil, fmt.Errorf("%s: %w", name, err)

@@ -388,10 +388,14 @@ func TestWriterRefuses(t *testing.T) {
 			a := made()
 			return errors.Join(a.List(Entry{Key: []byte("k")}), a.List(Entry{Key: []byte("k")}))
 		}(),
-		"no key":            made().Record(nil, 1, nil),
-		"a long key":        made().Record(make([]byte, maxKey+1), 1, nil),
-		"a huge record":     made().Record([]byte("k"), 1, make([]byte, maxBody)),
-		"a huge file":       made().File("f", make([]byte, maxBody)),
+		"no key":        made().Record(nil, 1, nil),
+		"a long key":    made().Record(make([]byte, maxKey+1), 1, nil),
+		"a huge record": made().Record([]byte("k"), 1, make([]byte, maxBody)),
+		"a huge file":   made().File("f", make([]byte, maxBody)),
+		"many files": func() error {
+			a := made()
+			return errors.Join(a.File("a", make([]byte, maxBody-10)), a.File("b", make([]byte, maxBody-10)), a.File("c", make([]byte, 100)))
+		}(),
 		"no name":           made().File("", nil),
 		"a version of zero": func() error { _, err := NewWriter(io.Discard, Begin{}); return err }(),
 	} {

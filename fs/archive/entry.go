@@ -19,6 +19,8 @@ const (
 	maxKey  = 512
 	maxBody = 32 << 20
 	maxName = 255
+	// maxFiles bounds all files together: they are read before anything can be authenticated.
+	maxFiles = 64 << 20
 )
 
 // Entry is a record as the listing has it.

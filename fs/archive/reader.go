@@ -91,6 +91,7 @@ func (a *Reader) next() ([]byte, error) {
 // Files reads the files of the backup. It is called first, or not at all.
 func (a *Reader) Files(fn func(File) error) error {
 	var last string
+	size := 0
 	for {
 		frame, err := a.next()
 		if err != nil {
@@ -105,6 +106,9 @@ func (a *Reader) Files(fn func(File) error) error {
 		f, err := decodeFile(frameBody(frame))
 		if err != nil {
 			return err
+		}
+		if size += len(frameBody(frame)); size > maxFiles {
+			return fmt.Errorf("%w: files of more than %d bytes", ErrDamaged, maxFiles)
 		}
 		if f.Name <= last {
 			return fmt.Errorf("%w: file %q after %q", ErrDamaged, f.Name, last)
@@ -262,6 +266,7 @@ func (a *Reader) end(frame []byte) (*Statement, error) {
 	case found.Records != a.toCome || promised != present:
 		return nil, fmt.Errorf("%w: it does not have the records that it lists", ErrDamaged)
 	}
+	a.buf = nil // a chain of backups is long, maybe
 	switch n, err := a.r.Read(make([]byte, 1)); {
 	case n > 0:
 		return nil, fmt.Errorf("%w: something follows its end", ErrDamaged)

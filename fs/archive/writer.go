@@ -26,6 +26,7 @@ type Writer struct {
 	last   []byte // key of the last entry or record
 	stage  kind   // of the last frame
 	name   string // of the last file
+	files  int    // bytes of files so far
 }
 
 // NewWriter begins a backup.
@@ -84,8 +85,12 @@ func (a *Writer) enter(k kind) error {
 
 // File adds a file. They come in the order of their names.
 func (a *Writer) File(name string, contents []byte) error {
-	if name == "" || len(name) > maxName || name <= a.name || 1+len(name)+len(contents) > maxBody {
+	size := 1 + len(name) + len(contents)
+	if a.files += size; size > maxBody || a.files > maxFiles {
 		return fmt.Errorf("%w: file %q of %d bytes", ErrTooBig, name, len(contents))
+	}
+	if name == "" || len(name) > maxName || name <= a.name {
+		return fmt.Errorf("archive: file %q after %q", name, a.name)
 	}
 	if err := a.enter(kindFile); err != nil {
 		return err

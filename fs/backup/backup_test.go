@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,10 +20,20 @@ import (
 
 func nothing() {}
 
+// seedsVariable says how many chains TestChains makes, 1 unless it is set.
+const seedsVariable = "SSEFS_BACKUP_SEEDS"
+
 // TestChains makes chains of backups of stores that go on changing, and collecting garbage, while each is written, and
 // restores each beginning of them.
 func TestChains(t *testing.T) {
-	for seed := range byte(2) {
+	seeds := 1
+	if text := os.Getenv(seedsVariable); text != "" {
+		var err error
+		if seeds, err = strconv.Atoi(text); err != nil || seeds > 250 {
+			t.Fatalf("%s=%s: %v", seedsVariable, text, err)
+		}
+	}
+	for seed := range byte(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			v := newVolume(t, seed+1)
 			v.change(80)

@@ -195,6 +195,7 @@ func TestChain(t *testing.T) {
 		}
 		sameTree(t, got, trees[n], fmt.Sprint("restored from ", n+1))
 		c.check(t, r.Path("churn", "dir"), least[n])
+		r.MustCLI("kms", "audit", "--verify")
 		// New files under the keys that came with the backup.
 		for _, name := range []string{"aes", "clear", "managed", "own"} {
 			expect.Write(t, r.Path(name, "new"), []byte("written after the restore"))

@@ -2,12 +2,15 @@ package backup
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"ssefs/cmd/ssefs/e2e/drive"
 	"ssefs/cmd/ssefs/e2e/expect"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestRefusals is everything that backup and restore refuse, with their exit codes and one line that says why.
@@ -57,6 +60,20 @@ func TestRefusals(t *testing.T) {
 		expect.Missing(t, p("new.partial"))
 	}
 	expect.Contents(t, p("full"), full)
+	// Nothing is written through what somebody else put in the way.
+	for name, make := range map[string]func(path string) error{
+		"link": func(path string) error { return os.Symlink(p("victim"), path) },
+		"hard": func(path string) error { return os.Link(p("text"), path) },
+		"fifo": func(path string) error { return unix.Mkfifo(path, 0o666) },
+		"file": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o666), os.Chown(path, 1234, 1234))
+		},
+	} {
+		expect.OK(t, make(p(name+".partial")), "put a %s in the way", name)
+		refused(t, codeFailure, []string{p(name + ".partial")}, "backup", p(name), "--store", store)
+		expect.Missing(t, p(name))
+	}
+	expect.Missing(t, p("victim"))
 
 	key := []string{"--key-file", d.KeyFile()}
 	for _, test := range []struct {

@@ -51,25 +51,21 @@ func Restore(ctx context.Context, path string, chain []Source, secret crypto.Sec
 	return r, nil
 }
 
-// begin reads the beginnings of the backups, up to their files, and unlocks the volume.
+// begin looks at the beginnings of the backups, reads the files of the last one and unlocks the volume.
 func (r *Restoration) begin(chain []Source, secret crypto.Secret) error {
 	if err := checkOrder(chain); err != nil {
 		return err
 	}
-	last := len(chain) - 1
-	for i, source := range chain {
-		err := source.Files(func(f archive.File) error {
-			if i == last {
-				r.files = append(r.files, f)
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("%s: %w", source.Name, err)
-		}
+	last := chain[len(chain)-1]
+	err := last.Files(func(f archive.File) error {
+		r.files = append(r.files, f)
+		return nil
+	})
+	if err == nil {
+		err = r.unlock(last.Begin().Volume, secret)
 	}
-	if err := r.unlock(chain[last].Begin().Volume, secret); err != nil {
-		return fmt.Errorf("%s: %w", chain[last].Name, err)
+	if err != nil {
+		return fmt.Errorf("%s: %w", last.Name, err)
 	}
 	return nil
 }
