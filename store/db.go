@@ -114,6 +114,9 @@ func (db *DB) open() (err error) {
 	if err != nil {
 		return err
 	}
+	for _, name := range found.mended {
+		db.log.Warn("a database file was damaged and is mended; check the volume, and the disk", "file", name)
+	}
 	// A write-ahead log is replayed into one memtable, which must hold it.
 	db.opt.MemTableSize = max(db.opt.MemTableSize, (found.walSize+1)/2)
 	db.opt.ValueLogFileSize = max(db.opt.ValueLogFileSize, db.opt.MemTableSize/2)

@@ -36,6 +36,7 @@ const (
 type inspection struct {
 	walSize  int64 // size of the largest write-ahead log
 	walBytes int64 // what is in the write-ahead logs, which is flushed at opening
+	mended   []string
 }
 
 // inspect looks over the database directory at path before Badger gets to see
@@ -74,6 +75,12 @@ func inspect(path string, mayBeNew bool) (inspection, error) {
 		case ext == extWAL:
 			found.walSize = max(found.walSize, info.Size())
 			wals = append(wals, file)
+		}
+		if ext := filepath.Ext(e.Name()); err == nil && (ext == extValueLog || ext == extWAL) {
+			var mended bool
+			if mended, err = mendLogHeader(file, info.Size()); mended {
+				found.mended = append(found.mended, e.Name())
+			}
 		}
 		if err != nil {
 			return found, fmt.Errorf("store: %w", err)
@@ -221,6 +228,45 @@ func checkKeyRegistry(path string, info fs.FileInfo) error {
 		return os.Remove(path)
 	}
 	return registry.Close()
+}
+
+// logKeySize is the size of the number of a key that a log begins with. There are
+// no keys, so it is 0; Badger does not open a log with another.
+const logKeySize = 8
+
+// mendLogHeader puts right the beginning of a log, of which it is known what it has
+// to be, and reports whether it was anything else. A write-ahead log must go on as
+// one, though: Badger would take it for an empty one.
+func mendLogHeader(path string, size int64) (mended bool, err error) {
+	if size < fileHeaderSize {
+		return false, nil
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	var header, want [logKeySize]byte
+	if _, err := f.ReadAt(header[:], 0); err != nil {
+		return false, fmt.Errorf("%w: %s: %w", ErrIO, path, err)
+	}
+	if header == want {
+		return false, nil
+	}
+	if filepath.Ext(path) == extWAL {
+		begins := false
+		if err := withMapped(path, func(data []byte) error {
+			_, begins = parseEntry(data[fileHeaderSize:])
+			return nil
+		}); err != nil {
+			return false, err
+		}
+		if !begins {
+			return false, fmt.Errorf("%w: write-ahead log %s is something else", ErrDamaged, path)
+		}
+	}
+	_, err = f.WriteAt(want[:], 0)
+	return true, errors.Join(err, f.Sync())
 }
 
 // logNumber returns the number in the name of a log, and whether it is one.

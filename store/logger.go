@@ -38,10 +38,13 @@ const rewriteBegins = "Rewriting fid"
 // that garbage collection gets in the way of cause them too, and are repeated.
 func readFailures() []string { return []string{"Unable to read: Key", "Key: %v, Version"} }
 
+// returned begins the message about an error of opening, which is returned too.
+const returned = "Received err: "
+
 // Errorf logs an error. It does not return to Badger's writer when the value log
 // could not be synced: see DB.await.
 func (l *badgerLogger) Errorf(format string, args ...any) {
-	for _, prefix := range readFailures() {
+	for _, prefix := range append(readFailures(), returned) {
 		if strings.HasPrefix(format, prefix) {
 			l.Infof(format, args...)
 			return

@@ -86,7 +86,7 @@ func (r *Rescued) unlock() error {
 }
 
 func (r *Rescued) open(path, work string, logger *slog.Logger) error {
-	c := rescueCopy{from: filepath.Join(path, nameDB), to: filepath.Join(work, nameDB)}
+	c := rescueCopy{from: filepath.Join(path, nameDB), to: filepath.Join(work, nameDB), link: symlink}
 	if err := c.make(); err != nil {
 		return err
 	}

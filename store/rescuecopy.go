@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -18,9 +19,11 @@ import (
 // one that may be damaged.
 type rescueCopy struct {
 	from, to string
-	losses   []Loss
-	walSize  int64
-	tables   map[uint64]int // level of each table in the copy, by number
+	// link makes a file of the one appear in the other, where it is not written to.
+	link    func(from, to string) error
+	losses  []Loss
+	walSize int64
+	tables  map[uint64]int // level of each table in the copy, by number
 }
 
 // lose notes what could not be used of a file.
@@ -61,13 +64,18 @@ func (c *rescueCopy) make() error {
 	return writeNew(filepath.Join(c.to, fileManifest), encodeManifest(c.tables))
 }
 
-// link makes a file of the store appear in the copy.
-func (c *rescueCopy) link(name string) error {
-	from, err := filepath.Abs(filepath.Join(c.from, name))
+// symlink is a link that leads out of the copy.
+func symlink(from, to string) error {
+	from, err := filepath.Abs(from)
 	if err != nil {
-		return fmt.Errorf("store: %w", err)
+		return err
 	}
-	if err := os.Symlink(from, filepath.Join(c.to, name)); err != nil {
+	return os.Symlink(from, to)
+}
+
+// take links a file.
+func (c *rescueCopy) take(name string) error {
+	if err := c.link(filepath.Join(c.from, name), filepath.Join(c.to, name)); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	return nil
@@ -87,7 +95,31 @@ func (c *rescueCopy) linkValueLog(name string) error {
 	case info.Size() <= valueLogHeader:
 		return nil // it holds nothing
 	}
-	return c.link(name)
+	header := make([]byte, logKeySize)
+	f, err := os.Open(filepath.Join(c.from, name))
+	if err == nil {
+		_, err = f.ReadAt(header, 0)
+		err = errors.Join(err, f.Close())
+	}
+	switch {
+	case err != nil:
+		c.lose(name, "%v", err)
+		return nil
+	case !bytes.Equal(header, make([]byte, logKeySize)):
+		return c.copyMended(name)
+	}
+	return c.take(name)
+}
+
+// copyMended copies a value log file whose header is damaged, with one that is not.
+func (c *rescueCopy) copyMended(name string) error {
+	b, err := os.ReadFile(filepath.Join(c.from, name))
+	if err != nil {
+		c.lose(name, "%v", err)
+		return nil
+	}
+	clear(b[:logKeySize])
+	return writeNew(filepath.Join(c.to, name), b)
 }
 
 // takeTables decides which tables belong to the database, and takes them: those
@@ -139,7 +171,7 @@ func (c *rescueCopy) takeTable(name string, id uint64, level int) error {
 	cause := verifyTable(path)
 	if cause == nil {
 		c.tables[id] = level
-		return c.link(name)
+		return c.take(name)
 	}
 	rebuilt, found, err := rebuildTable(path)
 	if err != nil {
@@ -160,11 +192,13 @@ func (c *rescueCopy) takeTable(name string, id uint64, level int) error {
 func (c *rescueCopy) rebuildWAL(name string) error {
 	path := filepath.Join(c.from, name)
 	var out []byte
-	gaps := 0
+	gaps, alien := 0, false
 	err := withMapped(path, func(data []byte) error {
 		if len(data) < fileHeaderSize {
 			return nil
 		}
+		_, begins := parseEntry(data[fileHeaderSize:])
+		alien = !begins && !bytes.Equal(data[:logKeySize], make([]byte, logKeySize))
 		out = append(out, data[:fileHeaderSize]...)
 		clear(out[:8]) // the number of a key; there are none
 		gaps = eachEntry(data[fileHeaderSize:], func(e []byte) { out = appendLoose(out, e) })
@@ -176,6 +210,9 @@ func (c *rescueCopy) rebuildWAL(name string) error {
 	}
 	if err != nil {
 		c.lose(name, "%v; what lies before that is used", err)
+	}
+	if gaps == 0 && alien {
+		gaps = 1
 	}
 	if gaps > 0 {
 		c.lose(name, "parts of it are not readable, with the newest changes in them")
@@ -192,8 +229,12 @@ func (c *rescueCopy) rebuildWAL(name string) error {
 func eachEntry(data []byte, fn func([]byte)) (gaps int) {
 	inGap := false
 	for pos := 0; pos < len(data); {
-		e, ok := parseEntry(data[pos:])
-		if ok && len(e.key) > 0 {
+		var e logEntry
+		ok := mayBeEntry(data[pos:])
+		if ok {
+			e, ok = parseEntry(data[pos:])
+		}
+		if ok {
 			if inGap {
 				gaps++
 			}
@@ -209,6 +250,18 @@ func eachEntry(data []byte, fn func([]byte)) (gaps int) {
 		}
 	}
 	return gaps
+}
+
+// mayBeEntry tells whether what is at the start of data looks like an entry of a
+// write-ahead log of ours. Working out a checksum at each place would take
+// for ever.
+func mayBeEntry(data []byte) bool {
+	const known = bitDelete | bitPointer | bitTxn | bitFinTxn
+	if len(data) < 2 || data[0]&^known != 0 || data[1] != 0 {
+		return false
+	}
+	h, ok := parseHeader(data)
+	return ok && h.expiry == 0 && h.key > versionSize && h.key <= MaxKeySize+versionSize && h.value <= maxInlineValue
 }
 
 // appendLoose appends an entry of a log as one that belongs to no transaction,

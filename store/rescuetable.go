@@ -35,6 +35,7 @@ const (
 type tableBlock struct {
 	data  []byte // all of it
 	first []byte // its first key, as the index has it; nil without one
+	next  []byte // that of the block behind it, which its keys are below; nil for none
 }
 
 // layout returns where the offsets of the block's entries begin, how many there
@@ -99,12 +100,17 @@ func (b tableBlock) entries() []tableEntry {
 		}
 		key := append(bytes.Clone(first[:overlap]), e[entryHeaderSize:entryHeaderSize+rest]...)
 		value := e[entryHeaderSize+rest:]
-		if len(key) > MaxKeySize+versionSize+len(badgerPrefix) || !isValue(value) {
+		if len(key) > MaxKeySize+versionSize+len(badgerPrefix) || !isValue(value) || !b.holds(key) {
 			continue
 		}
 		found = append(found, tableEntry{key, value})
 	}
 	return found
+}
+
+// holds tells whether a key can be in the block.
+func (b tableBlock) holds(key []byte) bool {
+	return (b.first == nil || y.CompareKeys(key, b.first) >= 0) && (b.next == nil || y.CompareKeys(key, b.next) < 0)
 }
 
 // isValue tells whether bytes are a value as tables have it: two bytes, a varint,
@@ -141,7 +147,13 @@ func indexedBlocks(data []byte) (blocks []tableBlock, err error) {
 			if end > limit {
 				return fmt.Errorf("block %d does not fit", i)
 			}
+			if len(o.KeyBytes()) <= versionSize {
+				return fmt.Errorf("its index has no key for block %d", i)
+			}
 			blocks = append(blocks, tableBlock{data: data[begin:end], first: o.KeyBytes()})
+			if i > 0 {
+				blocks[i-1].next = o.KeyBytes()
+			}
 		}
 		return nil
 	}, nil)

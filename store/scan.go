@@ -26,9 +26,10 @@ const (
 	fileHeaderSize = 20
 	checksumSize   = 4
 
-	bitDelete byte = 1 << 0
-	bitTxn    byte = 1 << 6 // part of a transaction
-	bitFinTxn byte = 1 << 7 // its end
+	bitDelete  byte = 1 << 0
+	bitPointer byte = 1 << 1 // the value is in the value log
+	bitTxn     byte = 1 << 6 // part of a transaction
+	bitFinTxn  byte = 1 << 7 // its end
 )
 
 // logEntry is an entry of one of Badger's logs.

@@ -20,6 +20,8 @@ var errRepaired = errors.New("the volume had errors, which were repaired")
 
 // repairResult is what --repair --json prints.
 type repairResult struct {
+	// Mended are what was done to the files of the database beforehand.
+	Mended []string `json:"mended,omitempty"`
 	// Before and After are check.Reports; After is missing if nothing was changed.
 	Before any            `json:"before"`
 	Repair *repair.Report `json:"repair,omitempty"`
@@ -63,7 +65,10 @@ func (a *app) repair(ctx context.Context, req ops.CheckRequest, mode repair.Mode
 }
 
 func (a *app) repairOpen(ctx context.Context, i *session.Inspection, req ops.CheckRequest, mode repair.Mode) error {
-	var result repairResult
+	result := repairResult{Mended: i.Mended}
+	if err := a.unlessJSON(func() error { return a.writeLines("repaired: store: ", i.Mended) }); err != nil {
+		return err
+	}
 	before, err := a.checkOpen(ctx, i, req)
 	if err != nil {
 		return err
@@ -73,13 +78,16 @@ func (a *app) repairOpen(ctx context.Context, i *session.Inspection, req ops.Che
 		return err
 	}
 	if before.Errors+before.Warnings == 0 {
-		return a.ifJSON(result)
+		if err := a.ifJSON(result); err != nil || len(i.Mended) == 0 {
+			return err
+		}
+		return errRepaired
 	}
 	bar := a.progress()
 	result.Repair, err = i.Repair(ctx, mode, bar.step)
 	bar.close()
 	err = errors.Join(err, a.unlessJSON(func() error { return a.writeRepair(result.Repair, mode) }))
-	if err != nil || result.Repair.Transactions == 0 {
+	if err != nil || mode == repair.Plan || result.Repair.Transactions == 0 && len(i.FileErrors) == 0 {
 		err = errors.Join(err, a.ifJSON(result))
 		if err == nil && before.Errors+before.Warnings > 0 {
 			err = errProblems
@@ -113,14 +121,25 @@ func (a *app) writeRepair(r *repair.Report, mode repair.Mode) error {
 	if mode == repair.Plan {
 		verb = "to repair"
 	}
+	lines := make([]string, len(r.Actions))
 	for n := range r.Actions {
-		if _, err := fmt.Fprintf(a.out, "%s: %s\n", verb, printable(r.Actions[n].String())); err != nil {
-			return err
-		}
+		lines[n] = r.Actions[n].String()
+	}
+	if err := a.writeLines(verb+": ", lines); err != nil {
+		return err
 	}
 	if r.Omitted > 0 {
 		_, err := fmt.Fprintf(a.out, "and %d more\n", r.Omitted)
 		return err
+	}
+	return nil
+}
+
+func (a *app) writeLines(prefix string, lines []string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(a.out, prefix+printable(line)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -190,14 +190,16 @@ func (f *file) run(rc *crypto.RecordCipher, id, first uint64, r extent.Run) erro
 		for i := range uint64(r.Count) {
 			index, logical := uint32(r.Index)+uint32(i), first+i
 			sealed, err := crypto.SealedBlock(value, index)
-			before := len(f.buf)
 			if err == nil {
-				f.buf, err = rc.OpenBlock(f.buf, index, logical, sealed)
+				var more []byte
+				if more, err = rc.OpenBlock(f.buf, index, logical, sealed); err == nil {
+					full := len(more)-len(f.buf) == crypto.BlockSize
+					if f.buf = more; full {
+						continue
+					}
+				}
 			}
-			short := len(f.buf)-before < crypto.BlockSize
-			if err == nil && !short {
-				continue
-			}
+			// After a short block, too, the next one is not where this one ends.
 			if output = f.write(begin); output != nil {
 				return nil
 			}

@@ -3,11 +3,13 @@ package ops
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"ssefs/cmd/ssefs/internal/control"
 	"ssefs/cmd/ssefs/internal/session"
 	"ssefs/fs/check"
+	"ssefs/store"
 )
 
 // CheckRequest asks for a check of the volume.
@@ -33,6 +35,7 @@ const (
 	keystoreProblem check.Kind = "keystore"
 	headerProblem   check.Kind = "header"
 	fileProblem     check.Kind = "keystore-file"
+	databaseProblem check.Kind = "database"
 )
 
 func (o *Operations) check(ctx context.Context, _ control.Peer, req CheckRequest) (CheckResult, error) {
@@ -69,6 +72,11 @@ func RunCheck(ctx context.Context, m session.Material, req CheckRequest, o Check
 	}
 	report, err := check.Run(ctx, options)
 	if err != nil {
+		return CheckResult{}, err
+	}
+	if err := m.DB.VerifyTables(); errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrIO) {
+		report.Problems = append(report.Problems, check.Problem{Kind: databaseProblem, Message: err.Error()})
+	} else if err != nil {
 		return CheckResult{}, err
 	}
 	if o.KeystoreError != nil {

@@ -22,6 +22,8 @@ type Inspection struct {
 	FileErrors []error
 	// HeaderError is set if the volume header is of another generation than the head names.
 	HeaderError error
+	// Mended are what InspectToRepair did to the files of the database.
+	Mended []string
 }
 
 // Inspect opens the store at path for a check. It waits for an owner that is closing it.
@@ -39,10 +41,14 @@ func Inspect(ctx context.Context, path string, secret crypto.Secret, o Options) 
 }
 
 func (i *Inspection) open(secret crypto.Secret) error {
-	s := i.session
-	if err := s.unlock(secret); err != nil {
+	if err := i.session.unlock(secret); err != nil {
 		return err
 	}
+	return i.openDatabase()
+}
+
+func (i *Inspection) openDatabase() error {
+	s := i.session
 	var err error
 	if s.db, err = s.dir.OpenDB(s.databaseOptions()); err != nil {
 		return explainDamage(s.path, fmt.Errorf("open the store %s: %w", s.path, err))
@@ -65,6 +71,9 @@ func (i *Inspection) openKeystore() (*kms.Service, error) {
 	}
 	i.FileErrors = kms.Verify(o)
 	o.Logs = nil
+	if !s.options.ReadOnly {
+		o.Files = s.dir // opening mends a bad copy from a good one
+	}
 	return kms.Open(o)
 }
 

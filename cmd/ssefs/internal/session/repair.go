@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 
 	"ssefs/crypto"
 	"ssefs/fs/record"
@@ -21,13 +23,33 @@ func InspectToRepair(ctx context.Context, path string, secret crypto.Secret, o O
 		return nil, err
 	}
 	i := &Inspection{session: newSession(path, dir, o)}
-	if err = dir.CheckDisk(ctx); err == nil {
-		err = i.open(secret)
-	}
-	if err != nil {
+	if err := i.openToRepair(ctx, secret); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
 	return i, nil
+}
+
+// openToRepair opens the store after the files of its database are such that it can be.
+func (i *Inspection) openToRepair(ctx context.Context, secret crypto.Secret) error {
+	dir := i.session.dir
+	if err := dir.CheckDisk(ctx); err != nil {
+		return fmt.Errorf("%w: copy the store to a disk that works", err)
+	}
+	// Nobody but who can open the volume changes it.
+	if err := i.session.unlock(secret); err != nil {
+		return err
+	}
+	losses, kept, err := dir.MendDatabase(ctx)
+	if err != nil {
+		return fmt.Errorf("mend the database: %w", err)
+	}
+	for _, l := range losses {
+		i.Mended = append(i.Mended, l.File+": "+l.What)
+	}
+	if kept != "" {
+		i.Mended = append(i.Mended, "the damaged database was replaced; it is kept in "+filepath.Join(i.session.path, kept)+" until you remove it")
+	}
+	return i.openDatabase()
 }
 
 // Repair repairs the volume, or says what would be done. The report is never nil.
