@@ -129,7 +129,7 @@ func (s *site) choose() []chosen {
 		return slices.DeleteFunc(all, func(c chosen) bool { return !strings.Contains(c.path, part) })
 	}
 	random(1).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	// Two of each kind of file of the database, one of what there is another copy of.
+	// Two of the tables and of the write-ahead logs, one of each other kind of file.
 	count := make(map[string]int)
 	return slices.DeleteFunc(all, func(c chosen) bool {
 		kind := filepath.Ext(c.path)
@@ -138,7 +138,7 @@ func (s *site) choose() []chosen {
 		}
 		count[kind]++
 		few := 1
-		if strings.HasPrefix(kind, ".") || kind == "MANIFEST" {
+		if kind == ".sst" || kind == ".mem" {
 			few = 2
 		}
 		return count[kind] > few
