@@ -70,7 +70,7 @@ func (o Options) resolve(fsSize int64) (Options, error) {
 	memTable, valueLog := int64(16<<20), int64(128<<20)
 	switch {
 	case fsSize < 128<<20:
-		memTable, valueLog = 1<<20, 4<<20
+		memTable, valueLog = 1<<20, 8<<20
 	case fsSize < 512<<20:
 		memTable, valueLog = 4<<20, 16<<20
 	case fsSize < 2<<30:

@@ -17,12 +17,14 @@ type blockRef uint32
 // bound on memory and the garbage collector has nothing to look at. take waits
 // for blocks to be given back; that is the back-pressure on writers.
 type arena struct {
-	mem   []byte
-	total int
+	mem     []byte
+	total   int
+	reserve int // blocks for those that others wait for
 
 	mu      sync.Mutex // guards the fields below
 	free    []blockRef
 	waiting int
+	changed uint64 // counts what may let a waiting caller go
 	room    sync.Cond
 	closed  bool
 }
@@ -37,7 +39,7 @@ func newArena(size int64) (*arena, error) {
 	}
 	// Plaintext does not belong in a core dump; failure changes nothing else.
 	_ = unix.Madvise(mem, unix.MADV_DONTDUMP)
-	a := &arena{mem: mem, total: n, free: make([]blockRef, 0, n)}
+	a := &arena{mem: mem, total: n, reserve: max(0, min(leafBlocks+1, n-leafBlocks-1)), free: make([]blockRef, 0, n)}
 	a.room.L = &a.mu
 	for i := n; i > 0; i-- {
 		a.free = append(a.free, blockRef(i))
@@ -45,17 +47,25 @@ func newArena(size int64) (*arena, error) {
 	return a, nil
 }
 
-// take appends n blocks to dst, waiting until there are as many. kick is
-// called, without locks, before the first wait.
-func (a *arena) take(dst []blockRef, n int, kick func()) []blockRef {
+// take appends n blocks to dst, waiting until there are as many beside the
+// reserve. While passes says so, the reserve may be used: what has to be flushed
+// for others waits for the caller. kick is called, without locks, before each
+// wait, and so is passes.
+func (a *arena) take(dst []blockRef, n int, passes func() bool, kick func()) []blockRef {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for len(a.free) < n && !a.closed {
+	for len(a.free) < n+a.reserve && !a.closed {
 		a.waiting++
+		seen := a.changed
 		a.mu.Unlock()
 		kick()
+		pass := passes()
 		a.mu.Lock()
-		if len(a.free) < n && !a.closed {
+		if pass && len(a.free) >= n {
+			a.waiting--
+			break
+		}
+		if a.changed == seen && !a.closed {
 			a.room.Wait()
 		}
 		a.waiting--
@@ -73,11 +83,20 @@ func (a *arena) give(refs []blockRef) {
 	}
 	a.mu.Lock()
 	a.free = append(a.free, refs...)
+	a.changed++
 	wake := a.waiting > 0
 	a.mu.Unlock()
 	if wake {
 		a.room.Broadcast()
 	}
+}
+
+// look has those that wait ask anew whether they may pass.
+func (a *arena) look() {
+	a.mu.Lock()
+	a.changed++
+	a.mu.Unlock()
+	a.room.Broadcast()
 }
 
 // used returns the number of blocks that are not free.

@@ -3,7 +3,6 @@ package volume
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"ssefs/crypto"
@@ -58,24 +57,24 @@ func (it *item) deleteNode(level uint8, index uint64) {
 // commit makes the current epoch durable, with the dirty data of the inodes
 // that wants returns, each pinned. The caller holds commitMu and nothing after
 // it.
-func (v *Volume) commit(mode flushMode, wants func() []*Inode) error {
+func (v *Volume) commit(wants func() []toFlush) error {
 	if err := v.writable(); err != nil {
 		return err
 	}
 	files := wants()
-	for _, n := range files {
+	for _, f := range files {
 		// What is big goes ahead of the epoch, so that neither the epoch nor the
 		// memory for sealing it grows without bound.
-		n.mu.RLock()
-		big := n.content.dirty >= writeBackBlocks && (mode == flushAll || n.settled(v.now()))
-		n.mu.RUnlock()
+		f.n.mu.RLock()
+		big := f.n.content.dirty >= writeBackBlocks && f.n.flushable(f.mode, v.now()) == everything
+		f.n.mu.RUnlock()
 		if big {
-			if err := v.storeAhead(n); err != nil {
+			if err := v.storeAhead(f.n, func() uint64 { return f.n.flushable(f.mode, v.now()) }); err != nil {
 				return err
 			}
 		}
 	}
-	c := v.closeEpoch(mode, files)
+	c := v.closeEpoch(files)
 	if c == nil {
 		return nil
 	}
@@ -94,19 +93,19 @@ func (v *Volume) commit(mode flushMode, wants func() []*Inode) error {
 // closeEpoch stops all changes, maps the dirty data of files, gives up their
 // pins, encodes what the epoch changed and opens the next one. It returns nil if
 // there is nothing to store.
-func (v *Volume) closeEpoch(mode flushMode, files []*Inode) *closing {
+func (v *Volume) closeEpoch(files []toFlush) *closing {
 	v.epochMu.Lock()
 	defer v.epochMu.Unlock()
 	e := v.epoch
 	c := &closing{epoch: e, version: v.db.NextVersion()}
-	for _, n := range files {
-		v.flushInto(c, mode, n)
-		v.table.unpin(n)
+	for _, f := range files {
+		v.flushInto(c, f)
+		v.table.unpin(f.n)
 	}
 	for i := 0; i < len(e.inodes); i++ { // flushing may add to the list
 		n := e.inodes[i]
 		if n.mustFlush {
-			v.flushInto(c, flushAll, n)
+			v.flushInto(c, toFlush{n, flushSettled})
 		}
 	}
 	if e.since == 0 {
@@ -150,17 +149,36 @@ const (
 	flushSettled                  // leave them for the next commit
 )
 
-// flushInto maps the inode's dirty data within the closing epoch.
-func (v *Volume) flushInto(c *closing, mode flushMode, n *Inode) {
+// toFlush is a file whose dirty data is to be flushed.
+type toFlush struct {
+	n    *Inode
+	mode flushMode
+}
+
+// flushable returns up to which byte n is flushed. The caller holds n.mu.
+func (n *Inode) flushable(mode flushMode, now int64) uint64 {
+	if mode == flushAll {
+		return everything
+	}
+	return n.reach(now, gapPatience)
+}
+
+// flushInto maps the file's dirty data within the closing epoch. Of a file whose
+// last writes are not all there, what is before the first gap goes along if it
+// must.
+func (v *Volume) flushInto(c *closing, f toFlush) {
+	n := f.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if mode == flushSettled && !n.settled(v.now()) {
+	reach := n.flushable(f.mode, v.now())
+	if reach != everything && !n.mustFlush {
 		return
 	}
 	n.mustFlush = false
-	if n.content.dirty > 0 && !n.reaped {
-		c.flights = append(c.flights, v.mapDirty(c.epoch, n)...)
-	} else if n.IsRegular() {
+	switch {
+	case n.content.dirty > 0 && !n.reaped:
+		c.flights = append(c.flights, v.mapDirty(c.epoch, n, reach)...)
+	case n.IsRegular() && reach == everything:
 		if n.content.size != n.Size {
 			v.change(c.epoch, n)
 		}
@@ -360,154 +378,6 @@ func (v *Volume) landFlights(flights []*flight) {
 		f.ino.mu.Unlock()
 		v.arena.give(f.refs)
 		v.table.unpin(f.ino)
-	}
-}
-
-// commitAll makes durable everything up to and including the epoch seq, with
-// all dirty data that the daemon has.
-func (v *Volume) commitAll(seq uint64) error {
-	v.commitMu.Lock()
-	defer v.commitMu.Unlock()
-	if v.committed.Load() >= seq {
-		return nil
-	}
-	return v.commit(flushAll, v.takeDirty)
-}
-
-// Sync makes everything durable that the daemon knows.
-func (v *Volume) Sync() error {
-	v.commitMu.Lock()
-	defer v.commitMu.Unlock()
-	if v.writable() == nil {
-		v.storeAtimes()
-	}
-	return v.commit(flushAll, v.takeDirty)
-}
-
-// commitDirty is what the committer does: Sync without access times and without
-// files that are just being written back.
-func (v *Volume) commitDirty() error {
-	v.commitMu.Lock()
-	defer v.commitMu.Unlock()
-	return v.commit(flushSettled, v.takeDirty)
-}
-
-// SyncInode makes durable the inode's contents and attributes, and with them
-// all metadata changes so far.
-func (v *Volume) SyncInode(n *Inode) error {
-	v.wantMu.Lock()
-	v.table.repin(n)
-	v.wanted = append(v.wanted, n)
-	v.wantMu.Unlock()
-	v.commitMu.Lock()
-	defer v.commitMu.Unlock()
-	n.mu.RLock()
-	clean := n.content.dirty == 0 && n.dirtySeq <= v.committed.Load() && n.content.size == n.sizeIfRegular()
-	n.mu.RUnlock()
-	if clean {
-		v.wantMu.Lock()
-		if i := slices.Index(v.wanted, n); i >= 0 {
-			v.wanted = slices.Delete(v.wanted, i, i+1)
-			v.wantMu.Unlock()
-			v.table.unpin(n)
-		} else {
-			v.wantMu.Unlock()
-		}
-		if err := v.failure.Load(); err != nil {
-			return *err
-		}
-		return nil
-	}
-	return v.commit(flushAll, v.takeWanted)
-}
-
-func (n *Inode) sizeIfRegular() uint64 {
-	if n.IsRegular() {
-		return n.Size
-	}
-	return 0
-}
-
-// takeWanted returns the inodes whose fsync waits, each pinned.
-func (v *Volume) takeWanted() []*Inode {
-	v.wantMu.Lock()
-	defer v.wantMu.Unlock()
-	w := v.wanted
-	v.wanted = nil
-	return w
-}
-
-// takeDirty returns all inodes with dirty data, each pinned.
-func (v *Volume) takeDirty() []*Inode {
-	w := v.takeWanted()
-	v.dirtyMu.Lock()
-	defer v.dirtyMu.Unlock()
-	for n := range v.dirtyFiles {
-		v.table.repin(n)
-		w = append(w, n)
-	}
-	return w
-}
-
-// commitInterval is how long a change stays in memory at most, idleInterval
-// how long after the last one.
-const (
-	commitInterval = time.Second
-	idleInterval   = 200 * time.Millisecond
-	commitTick     = 100 * time.Millisecond
-)
-
-// committer commits in the background until the volume closes.
-func (v *Volume) committer() {
-	defer v.background.Done()
-	tick := time.NewTicker(commitTick)
-	defer tick.Stop()
-	for {
-		select {
-		case <-v.stop:
-			return
-		case <-tick.C:
-			switch {
-			case v.writable() != nil:
-			case v.atimesDue():
-				_ = v.Sync() // fail has logged it and everybody who asks is told
-			case v.commitDue():
-				_ = v.commitDirty()
-			}
-		case <-v.commitWanted:
-			if v.atimesDue() {
-				_ = v.Sync()
-			} else {
-				_ = v.commitDirty()
-			}
-		}
-	}
-}
-
-// commitDue reports whether changes are old enough, or nobody makes any more.
-func (v *Volume) commitDue() bool {
-	now := v.now()
-	v.epochMu.RLock()
-	e := v.epoch
-	v.epochMu.RUnlock()
-	e.mu.Lock()
-	since, last := e.since, e.last
-	e.mu.Unlock()
-	v.dirtyMu.Lock()
-	if v.dirtySince != 0 {
-		if since == 0 || v.dirtySince < since {
-			since = v.dirtySince
-		}
-		last = max(last, v.dirtyLast.Load())
-	}
-	v.dirtyMu.Unlock()
-	return since != 0 && (now-since >= int64(commitInterval-commitTick) || now-last >= int64(idleInterval))
-}
-
-func (v *Volume) wakeCommitter() {
-	select {
-	case v.commitWanted <- struct{}{}:
-	default:
 	}
 }
 

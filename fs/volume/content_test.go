@@ -12,10 +12,7 @@ import (
 	"ssefs/crypto"
 )
 
-const (
-	block     = crypto.BlockSize
-	leafBytes = leafBlocks * block
-)
+const block = crypto.BlockSize
 
 // fileModel is what a file should be: its bytes, and which blocks are holes.
 type fileModel struct {

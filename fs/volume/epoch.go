@@ -3,6 +3,7 @@ package volume
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"ssefs/fs/extent"
 	"ssefs/fs/record"
@@ -152,7 +153,14 @@ func (v *Volume) change(e *epoch, n *Inode) {
 
 // admit waits until the current epoch has room for a change, and reports why
 // there can be no change at all. The caller holds no lock.
-func (v *Volume) admit() error {
+func (v *Volume) admit() error { return v.admitUnless(nobodyPasses) }
+
+// nobodyPasses is for those who have to wait for their turn.
+func nobodyPasses() bool { return false }
+
+// admitUnless is admit for a caller that need not wait while passes says so: what
+// the others wait for waits for the caller.
+func (v *Volume) admitUnless(passes func() bool) error {
 	for {
 		if err := v.writable(); err != nil {
 			return err
@@ -165,14 +173,23 @@ func (v *Volume) admit() error {
 			return nil
 		}
 		v.wakeCommitter()
-		if weight < v.limits.hard {
+		if weight < v.limits.hard || passes() {
 			return nil
 		}
-		if err := v.commitAll(e.seq); err != nil {
+		before := v.committed.Load()
+		if err := v.relieve(e.seq); err != nil {
 			return err
+		}
+		if v.committed.Load() == before {
+			// What is dirty are files that are just being written back.
+			time.Sleep(gapPause)
 		}
 	}
 }
+
+// gapPause is how long a change waits for files that are being written back, at
+// a time.
+const gapPause = 2 * time.Millisecond
 
 // writable returns ErrReadOnly, or the error that made the volume read-only.
 func (v *Volume) writable() error {

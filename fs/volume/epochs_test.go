@@ -122,23 +122,28 @@ func TestFsyncKeepsOthers(t *testing.T) {
 	}
 }
 
-// TestRenameOverCarriesData: what replaces a file comes with its contents,
-// whatever commits the rename.
-func TestRenameOverCarriesData(t *testing.T) {
-	for _, mode := range []string{"over", "plain"} {
+// TestRenameCarriesData: what replaces a file, or gets its name by rename or link,
+// comes with its contents, whatever commits that.
+func TestRenameCarriesData(t *testing.T) {
+	for _, mode := range []string{"over", "plain", "link"} {
 		x := newTestVolume(t, Options{})
 		old := x.newFile("/b/f")
 		x.write(old, 0, []byte("old"))
 		x.must(x.v.SyncInode(old))
 		x.v.Unpin(old)
 		to := "f"
-		if mode == "plain" {
+		if mode != "over" {
 			to = "g"
 		}
 		b := x.inode("/b")
 		n := x.newFile("/b/tmp")
 		x.write(n, 0, noise(1, 3<<20))
-		x.must(x.v.Rename(b, "tmp", b, to, RenameReplace))
+		if mode == "link" {
+			x.must(x.v.Link(n, b, to))
+			x.must(x.v.Unlink(b, "tmp"))
+		} else {
+			x.must(x.v.Rename(b, "tmp", b, to, RenameReplace))
+		}
 		other := x.newFile("/b/other")
 		x.must(x.v.SyncInode(other)) // the rename goes with it, and so must the contents
 		x.v.Unpin(other)

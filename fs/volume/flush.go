@@ -13,17 +13,28 @@ import (
 	"ssefs/store"
 )
 
+// leafBytes is how much of a file a leaf maps.
+const leafBytes = leafBlocks * crypto.BlockSize
+
 // ownRecord is the number of dirty blocks in a leaf from which on they get a
 // data record of their own; fewer are packed with those of other leaves.
 const ownRecord = 32
 
-// mapDirty maps all dirty blocks of n to new data records, in the bracket of
-// e, and returns them for sealing. The caller holds n.mu.
-func (v *Volume) mapDirty(e *epoch, n *Inode) []*flight {
+// mapDirty maps the dirty blocks of n to new data records, in the bracket of e,
+// and returns them for sealing: those of whole leaves before the byte reach, or
+// everything. The caller holds n.mu.
+func (v *Volume) mapDirty(e *epoch, n *Inode, reach uint64) []*flight {
 	c := &n.content
 	indexes := make([]uint64, 0, len(c.chunks))
-	for i := range c.chunks {
-		indexes = append(indexes, i)
+	flushed := 0
+	for i, ch := range c.chunks {
+		if reach == everything || i < reach/leafBytes {
+			indexes = append(indexes, i)
+			flushed += ch.count
+		}
+	}
+	if flushed == 0 {
+		return nil
 	}
 	slices.Sort(indexes)
 	var flights []*flight
@@ -63,21 +74,45 @@ func (v *Volume) mapDirty(e *epoch, n *Inode) []*flight {
 	for _, d := range drops {
 		n.Blocks -= uint64(d.Blocks)
 	}
-	n.Blocks += uint64(c.dirty)
+	n.Blocks += uint64(flushed)
 	v.blocks.Add(int64(n.Blocks) - int64(before))
 	e.drop(n.Ino, drops, v.now())
 	v.waste.add(n.Ino, drops)
-	e.weight.Add(int64(c.weight))
-	v.dataWeight.Add(-int64(c.weight))
-	c.weight, c.dirty, c.added = 0, 0, 0
-	for _, ch := range c.chunks {
-		ch.leaf.held = false
+	for _, i := range indexes {
+		c.chunks[i].leaf.held = false
+		delete(c.chunks, i)
 	}
-	clear(c.chunks)
-	c.size = n.Size
-	v.unqueue(n)
+	if reach == everything {
+		c.size = n.Size
+	} else {
+		c.size = max(c.size, min(n.Size, reach/leafBytes*leafBytes))
+	}
+	c.dirty -= flushed
+	left := v.recountDirty(n)
+	e.weight.Add(int64(c.weight - left))
+	v.dataWeight.Add(int64(left - c.weight))
+	c.weight = left
+	if c.dirty == 0 {
+		v.unqueue(n)
+	}
 	v.change(e, n)
 	return flights
+}
+
+// recountDirty counts anew how many dirty blocks replace no stored one, and
+// returns the weight of all. The caller holds n.mu.
+func (v *Volume) recountDirty(n *Inode) (weight int) {
+	c := &n.content
+	c.added = 0
+	for _, ch := range c.chunks {
+		weight += min(ch.count, ownRecord) * blockWeight
+		for b, ref := range ch.refs {
+			if ref != 0 && !ch.mapped(uint64(b)) {
+				c.added++
+			}
+		}
+	}
+	return weight + min(c.dirty, inlineRecords)*inlineWeight
 }
 
 // mapFlight enters one data record into the map.
@@ -233,17 +268,21 @@ func (v *Volume) writeBack(n *Inode) error {
 	if err := v.writable(); err != nil {
 		return err
 	}
-	return v.storeAhead(n)
+	patience := gapPatience
+	if v.arena.low() {
+		patience = shortPatience
+	}
+	return v.storeAhead(n, func() uint64 { return n.reach(v.now(), patience) })
 }
 
-// storeAhead is writeBack for a caller that holds commitMu and nothing after
-// it.
-func (v *Volume) storeAhead(n *Inode) error {
+// storeAhead is writeBack for a caller that holds commitMu and nothing after it.
+// What is behind a gap that is being filled stays.
+func (v *Volume) storeAhead(n *Inode, reach func() uint64) error {
 	e := v.begin()
 	n.mu.Lock()
 	var flights []*flight
 	if n.content.dirty > 0 && !n.reaped {
-		flights = v.mapDirty(e, n)
+		flights = v.mapDirty(e, n, reach())
 	}
 	n.mu.Unlock()
 	// One pending record for each transaction, deleted by the epoch.
@@ -354,6 +393,20 @@ func (v *Volume) flusher() {
 	}
 }
 
+// dirtyBefore returns how many dirty blocks mapDirty would flush. The caller
+// holds n.mu.
+func (n *Inode) dirtyBefore(reach uint64) (dirty int) {
+	if reach == everything {
+		return n.content.dirty
+	}
+	for i, ch := range n.content.chunks {
+		if i < reach/leafBytes {
+			dirty += ch.count
+		}
+	}
+	return dirty
+}
+
 // pickDirty returns, pinned, the inode with the most dirty blocks if there is
 // a reason to write it back.
 func (v *Volume) pickDirty() *Inode {
@@ -370,7 +423,10 @@ func (v *Volume) pickDirty() *Inode {
 	for _, n := range files {
 		n.mu.RLock()
 		d := n.content.dirty
-		if !low && !n.settled(v.now()) {
+		switch {
+		case low:
+			d = n.dirtyBefore(n.reach(v.now(), shortPatience))
+		case !n.settled(v.now()):
 			d = 0
 		}
 		n.mu.RUnlock()

@@ -80,6 +80,7 @@ type content struct {
 	size    uint64             // size as of the last flush: what is encoded
 	queued  bool               // on the volume's list of files to write back
 	gaps    []gap              // before the end of the file, not written so far
+	coming  []byteRange        // writes that are about to be made
 }
 
 // chunk holds the dirty blocks of one leaf.

@@ -141,7 +141,7 @@ func TestEpochsOfRandomWrites(t *testing.T) {
 		for x.v.epoch.weight.Load()+x.v.dataWeight.Load() < x.v.limits.hard {
 			x.must(x.v.WriteBack(n, uint64(r.IntN(blocks))<<12, data))
 			if x.v.arena.used() > x.v.arena.total*3/4 {
-				x.must(x.v.storeAhead(n))
+				x.must(x.v.storeAhead(n, func() uint64 { return everything }))
 			}
 		}
 		x.v.commitMu.Unlock()
@@ -164,14 +164,14 @@ func TestPunchOfFragments(t *testing.T) {
 // fragment gives each of the leaves so many records of one block.
 func fragment(x *testVolume, n *Inode, leaves, each int) {
 	x.Helper()
-	held := x.v.arena.take(nil, x.v.arena.total/2, func() {}) // nothing is merged while memory is short
+	held := x.v.arena.take(nil, x.v.arena.total/2, nobodyPasses, func() {}) // nothing is merged while memory is short
 	defer x.v.arena.give(held)
 	data := noise(1, 4096)
 	for i := range leaves {
 		for k := range each {
 			x.must(x.v.Write(n, uint64(i)<<20|uint64(k)<<13, data))
 			x.v.commitMu.Lock()
-			x.must(x.v.storeAhead(n))
+			x.must(x.v.storeAhead(n, func() uint64 { return everything }))
 			x.v.commitMu.Unlock()
 		}
 		x.must(x.v.Sync())

@@ -298,6 +298,10 @@ func (v *Volume) Link(n *Inode, dir uint64, name string) error {
 		v.adopt(e, n)
 	}
 	n.Ctime = v.clock()
+	// Some programs, git for one, make a file under another name and link it to its
+	// own once it is complete: as after a rename, it must not appear without contents.
+	n.mustFlush = true
+	n.holesStay()
 	v.change(e, n)
 	v.addEntry(e, d, h, record.Entry{Inode: n.Ino, Type: n.Mode & record.TypeMask, Name: name})
 	return nil

@@ -213,7 +213,7 @@ func TestPendingAfterCrash(t *testing.T) {
 	again := noise(2, 9<<20)
 	x.v.commitMu.Lock() // no epoch may follow that names the data
 	x.write(n, 1<<20, again)
-	x.must(x.v.storeAhead(n))
+	x.must(x.v.storeAhead(n, func() uint64 { return everything }))
 	if x.records(record.KindPending) == 0 {
 		t.Error("nothing is pending after an early flush")
 	}

@@ -219,10 +219,12 @@ func (v *Volume) move(e *epoch, from, to *side, mode RenameMode) {
 		v.dropLink(e, to.n)
 		// What replaces a file must not appear without its contents.
 		from.n.mustFlush = true
+		from.n.holesStay()
 	default:
 		v.removeEntry(e, from.d, from.hash, from.entry)
 		v.addEntry(e, to.d, to.hash, ent)
 		from.n.mustFlush = true
+		from.n.holesStay()
 	}
 	v.moved(from.n, to.d.Ino, to.name)
 	from.n.Ctime = now

@@ -19,7 +19,7 @@ func (v *Volume) Snapshot() (*store.View, error) {
 	if v.writable() == nil {
 		v.storeAtimes()
 	}
-	if err := v.commit(flushAll, v.takeDirty); err != nil {
+	if err := v.commit(v.takeDirty); err != nil {
 		return nil, err
 	}
 	return v.db.View(), nil

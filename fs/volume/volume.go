@@ -398,7 +398,7 @@ func (v *Volume) SetSettings(s Settings) error {
 	e.touched(v.now())
 	e.mu.Unlock()
 	v.end()
-	return v.Sync()
+	return v.commitDirty()
 }
 
 // RecordKeystore makes the head name a generation of the keystore, durably.
@@ -421,7 +421,7 @@ func (v *Volume) recordGeneration(which *atomic.Uint64, generation uint64) error
 	e.touched(v.now())
 	e.mu.Unlock()
 	v.end()
-	return v.Sync()
+	return v.commitDirty()
 }
 
 // Keystore returns the generation of the keystore that the head names.

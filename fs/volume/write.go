@@ -10,42 +10,6 @@ import (
 // MaxFileSize is the largest size of a file in bytes.
 const MaxFileSize = math.MaxInt64
 
-// spare is a stock of arena blocks that a change took beforehand, since it may
-// not wait for blocks while it holds locks.
-type spare struct {
-	v    *Volume
-	refs []blockRef
-}
-
-// stock takes n blocks, waiting for them if need be, and checks that the disk
-// has room for what they will hold.
-func (v *Volume) stock(n int) (*spare, error) {
-	if err := v.admit(); err != nil {
-		return nil, err
-	}
-	if err := v.space.reserve(n); err != nil {
-		return nil, err
-	}
-	s := &spare{v: v, refs: make([]blockRef, 0, n)}
-	s.refs = v.arena.take(s.refs, n, v.wakeFlusher)
-	if len(s.refs) < n {
-		s.release()
-		if err := v.writable(); err != nil {
-			return nil, err
-		}
-		return nil, ErrClosed
-	}
-	return s, nil
-}
-
-func (s *spare) pop() blockRef {
-	r := s.refs[len(s.refs)-1]
-	s.refs = s.refs[:len(s.refs)-1]
-	return r
-}
-
-func (s *spare) release() { s.v.arena.give(s.refs); s.refs = nil }
-
 // blocksOf returns how many blocks the bytes from off to off+n touch.
 func blocksOf(off uint64, n int) int {
 	if n == 0 {
@@ -58,7 +22,14 @@ func blocksOf(off uint64, n int) int {
 // without write-back: it moves the times and takes the privileges of suid
 // programs away, as write(2) does. The inode's key must be open (see Open).
 func (v *Volume) Write(n *Inode, off uint64, data []byte) error {
-	return v.write(n, off, data, func() {
+	if err := checkWrite(off, data); err != nil || len(data) == 0 {
+		return err
+	}
+	s, err := v.stock(blocksOf(off, len(data)))
+	if err != nil {
+		return err
+	}
+	return v.write(n, s, off, data, func() {
 		n.Mtime = v.clock()
 		n.Ctime = n.Mtime
 	})
@@ -67,20 +38,33 @@ func (v *Volume) Write(n *Inode, off uint64, data []byte) error {
 // WriteBack stores pages that the kernel cached. Times are the kernel's own
 // business then, and come as attributes.
 func (v *Volume) WriteBack(n *Inode, off uint64, data []byte) error {
-	return v.write(n, off, data, func() { n.written(off, off+uint64(len(data)), v.now()) })
-}
-
-func (v *Volume) write(n *Inode, off uint64, data []byte, after func()) error {
-	if off > MaxFileSize || uint64(len(data)) > MaxFileSize-off {
-		return ErrTooBig
+	if err := checkWrite(off, data); err != nil || len(data) == 0 {
+		return err
 	}
-	if len(data) == 0 {
-		return nil
-	}
-	s, err := v.stock(blocksOf(off, len(data)))
+	r := byteRange{off, off + uint64(len(data))}
+	n.expect(r)
+	defer n.arrived(r)
+	s, err := v.stockFor(n, r)
 	if err != nil {
 		return err
 	}
+	return v.write(n, s, off, data, func() {
+		n.written(r.start, r.end, v.now())
+		if len(n.content.gaps) > 0 {
+			v.arena.look() // the next one may be among those that wait
+		}
+	})
+}
+
+func checkWrite(off uint64, data []byte) error {
+	if off > MaxFileSize || uint64(len(data)) > MaxFileSize-off {
+		return ErrTooBig
+	}
+	return nil
+}
+
+// write copies data into blocks of s and gives the rest back.
+func (v *Volume) write(n *Inode, s *spare, off uint64, data []byte, after func()) error {
 	defer s.release()
 	e := v.begin()
 	defer v.end()
@@ -337,7 +321,7 @@ func (v *Volume) resize(e *epoch, n *Inode, s *spare, size uint64) error {
 	if size > MaxFileSize {
 		return ErrTooBig
 	}
-	n.content.gaps = nil
+	n.holesStay()
 	if size < n.Size {
 		first := (size + crypto.BlockSize - 1) / crypto.BlockSize
 		if err := v.clearTail(n, s, size); err != nil {

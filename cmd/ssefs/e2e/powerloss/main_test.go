@@ -1,11 +1,14 @@
-// Package powerloss has the tests of what survives when the power fails, or the disk: the store lies on a file system
-// of the tests' own (package disk), which knows what was made durable, and is then found as the disk could be found.
+// Package powerloss has the tests of what survives when the power fails, or the disk, or the daemon is killed: the store
+// lies on a file system of the tests' own (package disk), which knows what was made durable, and is then found as the disk
+// could be found; or which kills the daemon at a request, each of which is a step of what it does to the store.
 //
 // Each round runs one workload, and then checks the store at many points of it: mounted without help, it has everything
 // that was acknowledged before, and of the rest what ARCHITECTURE.md says; and fsck finds nothing.
 //
-// The environment chooses what a campaign does (scripts/crash): SSEFS_CRASH_SEED, SSEFS_CRASH_ROUNDS and
-// SSEFS_CRASH_POINTS, for each round; SSEFS_CRASH_PROMISE is a disk.Promise; SSEFS_CRASH_KEEP names a directory that takes the stores that failed. Without it
+// The environment chooses what a campaign does (scripts/crash): SSEFS_CRASH_SEED, SSEFS_CRASH_ROUNDS and, for each
+// round, SSEFS_CRASH_POINTS of power cuts, SSEFS_CRASH_KILLS of killed daemons; SSEFS_CRASH_CREATIONS and
+// SSEFS_CRASH_PROGRAMS are how often the making of a store is killed, and the daemon under each real program.
+// SSEFS_CRASH_PROMISE is a disk.Promise; SSEFS_CRASH_KEEP names a directory that takes the stores that failed. Without it
 // the seeds are fixed. A seed repeats the workload and the choices, but not what the kernel and the daemon did when; so
 // the store that failed is what to look into.
 package powerloss
@@ -14,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 
 	"ssefs/cmd/ssefs/e2e/drive"
@@ -67,6 +71,18 @@ func answer(d *disk.Disk, line string) (string, error) {
 			return "", err
 		}
 		d.Inject(f)
+		return "ok", nil
+	case "arm":
+		var k disk.Kill
+		if _, err := fmt.Sscan(line, &what, &k.Skip, &k.Moment); err != nil {
+			return "", err
+		}
+		d.Arm(k)
+		return "ok", nil
+	case "disarm":
+		return "killed at: " + d.Disarm(), nil
+	case "forget":
+		d.Forget()
 		return "ok", nil
 	case "cut":
 		var position int
@@ -125,6 +141,27 @@ func (d *testDisk) failed() int {
 	d.t.Helper()
 	d.helper.Say("failed")
 	return d.number()
+}
+
+// arm has the next process killed that comes to a marked point; see [disk.Kill].
+func (d *testDisk) arm(k disk.Kill) {
+	d.t.Helper()
+	d.helper.Say(fmt.Sprintf("arm %d %s", k.Skip, k.Moment))
+	d.helper.Expect("ok")
+}
+
+// disarm returns where a process was killed, "" if none was.
+func (d *testDisk) disarm() string {
+	d.t.Helper()
+	d.helper.Say("disarm")
+	return strings.TrimPrefix(d.helper.Hear(), "killed at: ")
+}
+
+// forget has the disk forget how it came to be: there will be no cuts.
+func (d *testDisk) forget() {
+	d.t.Helper()
+	d.helper.Say("forget")
+	d.helper.Expect("ok")
 }
 
 func (d *testDisk) number() int {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"ssefs/cmd/ssefs/e2e/drive"
@@ -35,7 +36,7 @@ type workload struct {
 }
 
 func newWorkload(t testing.TB, d *drive.Drive, disk *testDisk, seed uint64) *workload {
-	return &workload{t: t, d: d, disk: disk, rng: rand.New(rand.NewPCG(seed, 1)), h: &history{objects: map[string]*object{}}}
+	return &workload{t: t, d: d, disk: disk, rng: rand.New(rand.NewPCG(seed, 1)), h: &history{objects: map[string]*object{}, names: namespace{}}}
 }
 
 // do notes an error.
@@ -51,6 +52,9 @@ func (w *workload) begin(path string, r rule, s state) {
 	s.begun = w.disk.position()
 	w.h.add(path, r, s)
 }
+
+// named notes a change of names that is about to be made.
+func (w *workload) named(change func(namespace)) { w.h.change(w.disk.position(), change) }
 
 // sync makes path durable. With it goes every change of names before.
 func (w *workload) sync(path string) {
@@ -84,9 +88,11 @@ func (w *workload) acked(synced func(string, state) bool) {
 func (w *workload) start() {
 	for _, b := range buckets() {
 		w.begin(b.name, folder, state{exists: true, named: true})
+		w.named(put(b.name, plainDir+" AES256"))
 		if !w.do("mkdir", os.Mkdir(w.d.Path(b.name), 0o755)) {
 			return
 		}
+		w.named(put(b.name, plainDir+" "+b.policy))
 		if !w.do("set the policy", unix.Setxattr(w.d.Path(b.name), "user.sse.policy", []byte(b.policy), 0)) {
 			return
 		}
@@ -101,6 +107,7 @@ func (w *workload) start() {
 func (w *workload) overwritten(path string) {
 	data := w.data(16 * blockSize)
 	w.begin(path, blocks, state{exists: true, data: data})
+	w.named(put(path, plainFile))
 	if w.do("create", os.WriteFile(w.d.Path(path), data, 0o644)) {
 		w.sync(path)
 	}
@@ -129,9 +136,15 @@ func (w *workload) run(n int) {
 			w.appendTo(b, synced)
 		case k < 75:
 			w.replace(b, synced)
-		case k < 85:
+		case k < 82:
 			w.remove(synced)
-		case k < 92:
+		case k < 86:
+			w.move(synced)
+		case k < 88:
+			w.cut(synced)
+		case k < 90:
+			w.setPolicy()
+		case k < 93:
 			w.mkdir(b, synced)
 		case k < 96:
 			w.syncAll()
@@ -147,6 +160,7 @@ func (w *workload) create(bucket string, size int, synced bool) {
 	path := filepath.Join(bucket, fmt.Sprint("new", w.count))
 	w.begin(path, prefix, state{exists: true, named: true})
 	w.begin(path, prefix, state{exists: true, data: data})
+	w.named(put(path, plainFile))
 	if !w.do("create", os.WriteFile(w.d.Path(path), data, 0o644)) {
 		return
 	}
@@ -190,6 +204,7 @@ func (w *workload) appendTo(bucket string, synced bool) {
 		before = o.states[len(o.states)-1].data
 	} else {
 		w.begin(path, prefix, state{exists: true, named: true})
+		w.named(put(path, plainFile))
 	}
 	tail := w.data(1 + w.rng.IntN(20_000))
 	w.begin(path, prefix, state{exists: true, data: append(before[:len(before):len(before)], tail...)})
@@ -202,10 +217,12 @@ func (w *workload) appendTo(bucket string, synced bool) {
 func (w *workload) replace(bucket string, synced bool) {
 	path := filepath.Join(bucket, "replaced")
 	data := w.data(1 + w.rng.IntN(30_000))
+	w.named(put(path+".tmp", plainFile))
 	if !w.do("create", os.WriteFile(w.d.Path(path+".tmp"), data, 0o644)) {
 		return
 	}
 	w.begin(path, whole, state{exists: true, named: true, data: data})
+	w.named(move(path+".tmp", path))
 	if w.do("rename", os.Rename(w.d.Path(path+".tmp"), w.d.Path(path))) && synced {
 		w.sync(path)
 	}
@@ -216,14 +233,72 @@ func (w *workload) remove(synced bool) {
 	if len(w.live) == 0 {
 		return
 	}
+	path := w.take()
+	w.begin(path, prefix, state{named: true})
+	w.named(remove(path))
+	if w.do("unlink", os.Remove(w.d.Path(path))) && synced {
+		w.sync(filepath.Dir(path))
+	}
+}
+
+// take takes one of the files that can be removed off their list.
+func (w *workload) take() string {
 	i := w.rng.IntN(len(w.live))
 	path := w.live[i]
 	w.live[i] = w.live[len(w.live)-1]
 	w.live = w.live[:len(w.live)-1]
-	w.begin(path, prefix, state{named: true})
-	if w.do("unlink", os.Remove(w.d.Path(path))) && synced {
-		w.sync(filepath.Dir(path))
+	return path
+}
+
+// last returns the state that a file was last given.
+func (w *workload) last(path string) state {
+	o := w.h.objects[path]
+	return o.states[len(o.states)-1]
+}
+
+// move renames a file within its bucket, to a name or over another file.
+func (w *workload) move(synced bool) {
+	if len(w.live) < 2 {
+		return
 	}
+	from := w.take()
+	w.count++
+	to := filepath.Join(filepath.Dir(from), fmt.Sprint("moved", w.count))
+	if over := w.live[w.rng.IntN(len(w.live))]; w.rng.IntN(2) == 0 && filepath.Dir(over) == filepath.Dir(from) {
+		to = over
+	} else {
+		w.live = append(w.live, to)
+	}
+	data := w.last(from).data
+	w.begin(from, prefix, state{named: true})
+	// What is renamed goes with all its contents.
+	w.begin(to, prefix, state{exists: true, named: true, data: data})
+	w.named(move(from, to))
+	if w.do("rename", os.Rename(w.d.Path(from), w.d.Path(to))) && synced {
+		w.sync(to)
+	}
+}
+
+// cut makes a file shorter.
+func (w *workload) cut(synced bool) {
+	if len(w.live) == 0 {
+		return
+	}
+	path := w.live[w.rng.IntN(len(w.live))]
+	data := w.last(path).data
+	size := w.rng.IntN(len(data) + 1)
+	w.begin(path, prefix, state{exists: true, data: data[:size]})
+	if w.do("truncate", os.Truncate(w.d.Path(path), int64(size))) && synced {
+		w.sync(path)
+	}
+}
+
+// setPolicy changes the policy of a bucket, which is one of its names' changes.
+func (w *workload) setPolicy() {
+	b := buckets()[w.rng.IntN(len(buckets()))]
+	policy := buckets()[w.rng.IntN(len(buckets()))].policy
+	w.named(put(b.name, plainDir+" "+policy))
+	w.do("set the policy", unix.Setxattr(w.d.Path(b.name), "user.sse.policy", []byte(policy), 0))
 }
 
 // mkdir makes a directory.
@@ -231,6 +306,7 @@ func (w *workload) mkdir(bucket string, synced bool) {
 	w.count++
 	path := filepath.Join(bucket, fmt.Sprint("dir", w.count))
 	w.begin(path, folder, state{exists: true, named: true})
+	w.named(put(path, plainDir))
 	if w.do("mkdir", os.Mkdir(w.d.Path(path), 0o755)) && synced {
 		w.sync(path)
 	}
@@ -244,4 +320,59 @@ func (w *workload) writeBack() {
 	}
 	w.do("syncfs", unix.Syncfs(int(f.Fd())))
 	_ = f.Close() // nothing was written through it
+}
+
+// removeTree makes a tree with a big file in it, synced, and removes it.
+func (w *workload) removeTree() {
+	w.count++
+	bucket := buckets()[w.rng.IntN(len(buckets()))].name
+	dir := filepath.Join(bucket, fmt.Sprint("tree", w.count))
+	w.named(put(dir, plainDir))
+	if !w.do("mkdir", os.Mkdir(w.d.Path(dir), 0o755)) {
+		return
+	}
+	var files []string
+	for i := range 20 {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		data := w.data(1 + w.rng.IntN(10_000))
+		if i == 0 {
+			data = w.data(100)
+		}
+		w.named(put(path, plainFile))
+		if !w.do("create", os.WriteFile(w.d.Path(path), data, 0o644)) {
+			return
+		}
+		files = append(files, path)
+	}
+	w.scattered(files[0])
+	w.sync(dir)
+	for _, path := range append(files, dir) {
+		w.named(remove(path))
+		if !w.do("remove", os.Remove(w.d.Path(path))) {
+			return
+		}
+	}
+}
+
+// scattered writes so many blocks far from one another that removing the file takes several steps.
+func (w *workload) scattered(path string) {
+	f, err := os.OpenFile(w.d.Path(path), os.O_WRONLY, 0)
+	if !w.do("open", err) {
+		return
+	}
+	block := w.data(blockSize)
+	for i := range int64(600) {
+		if _, err := f.WriteAt(block, i<<20); !w.do("write", err) {
+			break
+		}
+	}
+	w.do("fsync", f.Sync())
+	w.do("close", f.Close())
+}
+
+// resume goes on after the daemon was killed, with what is left.
+func (w *workload) resume() {
+	w.err = nil
+	w.h.adopt(w.t, w.d.Mountpoint())
+	w.live = slices.DeleteFunc(w.live, func(path string) bool { return w.h.objects[path] == nil })
 }

@@ -28,6 +28,9 @@ func (t *tree) Write(_ <-chan struct{}, in *gofuse.WriteIn, data []byte) (uint32
 	if s, fails := t.fails(Write); fails {
 		return 0, s
 	}
+	if t.mark(in.Pid, t.of("write", in.NodeId)) {
+		return 0, gofuse.EINTR
+	}
 	t.do(change{kind: write, node: in.NodeId, off: int64(in.Offset), data: slices.Clone(data)})
 	return uint32(len(data)), gofuse.OK
 }
@@ -38,6 +41,9 @@ func (t *tree) Fallocate(_ <-chan struct{}, in *gofuse.FallocateIn) gofuse.Statu
 	defer t.mu.Unlock()
 	if s, fails := t.fails(Make); fails {
 		return s
+	}
+	if t.mark(in.Pid, t.of("fallocate", in.NodeId)) {
+		return gofuse.EINTR
 	}
 	end := int64(in.Offset + in.Length)
 	switch {
@@ -52,21 +58,24 @@ func (t *tree) Fallocate(_ <-chan struct{}, in *gofuse.FallocateIn) gofuse.Statu
 
 // Fsync makes contents and size durable. The kernel has sent all that was dirty before.
 func (t *tree) Fsync(_ <-chan struct{}, in *gofuse.FsyncIn) gofuse.Status {
-	return t.sync(syncFile, in.NodeId)
+	return t.sync(syncFile, in)
 }
 
 // FsyncDir makes the entries of a directory durable.
 func (t *tree) FsyncDir(_ <-chan struct{}, in *gofuse.FsyncIn) gofuse.Status {
-	return t.sync(syncDir, in.NodeId)
+	return t.sync(syncDir, in)
 }
 
-func (t *tree) sync(k kind, node uint64) gofuse.Status {
+func (t *tree) sync(k kind, in *gofuse.FsyncIn) gofuse.Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s, fails := t.fails(Sync); fails {
 		return s
 	}
-	t.do(change{kind: k, node: node})
+	if t.mark(in.Pid, t.of("sync", in.NodeId)) {
+		return gofuse.EINTR
+	}
+	t.do(change{kind: k, node: in.NodeId})
 	return gofuse.OK
 }
 

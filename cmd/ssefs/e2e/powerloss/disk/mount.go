@@ -41,7 +41,15 @@ func (d *Disk) Unmount() error { return d.server.Unmount() }
 func (d *Disk) Position() int {
 	d.tree.mu.Lock()
 	defer d.tree.mu.Unlock()
-	return len(d.tree.log)
+	return d.tree.gone + len(d.tree.log)
+}
+
+// Forget forgets how the present came about: only what is done from now on can be cut.
+func (d *Disk) Forget() {
+	d.tree.mu.Lock()
+	defer d.tree.mu.Unlock()
+	d.tree.gone += len(d.tree.log)
+	d.tree.log = nil
 }
 
 // Cut writes the directory name of the root to dir as a power failure at the given position could have left it. The
@@ -51,8 +59,11 @@ func (d *Disk) Cut(position int, seed uint64, promise Promise, name, dir string)
 	d.cutMu.Lock()
 	defer d.cutMu.Unlock()
 	d.tree.mu.Lock()
-	log := d.tree.log
+	log, gone := d.tree.log, d.tree.gone
 	d.tree.mu.Unlock()
+	if gone > 0 {
+		return fmt.Errorf("how the disk came to be was forgotten up to position %d", gone)
+	}
 	if position < 0 || position > len(log) {
 		return fmt.Errorf("position %d is not among %d changes", position, len(log))
 	}

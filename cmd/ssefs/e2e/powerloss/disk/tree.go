@@ -26,8 +26,10 @@ type tree struct {
 	now    *image
 	last   uint64 // number of the newest file
 	log    []change
+	gone   int // changes that were forgotten before the log begins
 	fault  Fault
 	failed int
+	marks  marks
 }
 
 func newTree() *tree {
@@ -38,6 +40,11 @@ func newTree() *tree {
 func (t *tree) do(c change) {
 	t.now.apply(c)
 	t.log = append(t.log, c)
+}
+
+// mark counts a request as a marked point; see marks. Guarded by mu.
+func (t *tree) mark(thread uint32, what func() string) (undone bool) {
+	return t.marks.mark(thread, what)
 }
 
 // fails tells whether a call is to fail, and how. Guarded by mu.
@@ -102,6 +109,9 @@ func (t *tree) make(c change, out *gofuse.EntryOut) gofuse.Status {
 func (t *tree) Mkdir(_ <-chan struct{}, in *gofuse.MkdirIn, name string, out *gofuse.EntryOut) gofuse.Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.mark(in.Pid, named("mkdir", name)) {
+		return gofuse.EINTR
+	}
 	return t.make(change{kind: link, node: in.NodeId, name: name, isDir: true}, out)
 }
 
@@ -109,6 +119,9 @@ func (t *tree) Mkdir(_ <-chan struct{}, in *gofuse.MkdirIn, name string, out *go
 func (t *tree) Create(_ <-chan struct{}, in *gofuse.CreateIn, name string, out *gofuse.CreateOut) gofuse.Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.mark(in.Pid, named("create", name)) {
+		return gofuse.EINTR
+	}
 	out.OpenFlags = gofuse.FOPEN_KEEP_CACHE
 	return t.make(change{kind: link, node: in.NodeId, name: name}, &out.EntryOut)
 }
@@ -119,6 +132,9 @@ func (t *tree) Unlink(_ <-chan struct{}, in *gofuse.InHeader, name string) gofus
 	defer t.mu.Unlock()
 	if _, ok := t.now.file(in.NodeId).entries[name]; !ok {
 		return gofuse.ENOENT
+	}
+	if t.mark(in.Pid, named("unlink", name)) {
+		return gofuse.EINTR
 	}
 	t.do(change{kind: unlink, node: in.NodeId, name: name})
 	return gofuse.OK
@@ -146,6 +162,9 @@ func (t *tree) Rename(_ <-chan struct{}, in *gofuse.RenameIn, name, newName stri
 	case !ok:
 		return gofuse.ENOENT
 	}
+	if t.mark(in.Pid, named("rename", newName)) {
+		return gofuse.EINTR
+	}
 	t.do(change{kind: rename, node: in.NodeId, name: name, child: child, toNode: in.Newdir, toName: newName})
 	return gofuse.OK
 }
@@ -164,6 +183,9 @@ func (t *tree) SetAttr(_ <-chan struct{}, in *gofuse.SetAttrIn, out *gofuse.Attr
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if size, ok := in.GetSize(); ok {
+		if t.mark(in.Pid, t.of("resize", in.NodeId)) {
+			return gofuse.EINTR
+		}
 		if int64(size) > t.now.file(in.NodeId).size {
 			if s, fails := t.fails(Make); fails {
 				return s
