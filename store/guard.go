@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 )
 
 // guard runs f, which reads mapped files, and turns what can go wrong with them
@@ -29,8 +30,15 @@ func guard(f func() error, inCallback *bool) (err error) {
 			if inCallback != nil && *inCallback {
 				panic(r)
 			}
-			err = fmt.Errorf("%w: %v", ErrDamaged, r)
+			err = fmt.Errorf("%w: a file of the database is not well formed (%s)", ErrDamaged, brief(r))
 		}
 	}()
 	return f()
+}
+
+// brief is what a panic said, in one line: Badger's hold whole blocks of a table.
+func brief(r any) string {
+	line, _, _ := strings.Cut(strings.TrimPrefix(fmt.Sprint(r), "runtime error: "), "\n")
+	const enough = 100
+	return line[:min(len(line), enough)]
 }

@@ -55,6 +55,9 @@ interrupted.`,
 				a.store = args[0]
 			}
 			if cmd.Flags().Changed("salvage") {
+				if mend || dryRun || req.Contents {
+					return exit.Errorf(exit.FsckUsage, "--salvage goes with none of --repair, --dry-run and --data")
+				}
 				return fsckCode(a.salvage(cmd.Context(), salvageDir))
 			}
 			switch {
@@ -72,9 +75,6 @@ interrupted.`,
 	cmd.Flags().BoolVar(&mend, "repair", false, "repair what can be")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "with --repair: only say what would be done")
 	cmd.Flags().StringVar(&salvageDir, "salvage", "", "copy what can still be read to `DIR`")
-	cmd.MarkFlagsMutuallyExclusive("salvage", "data")
-	cmd.MarkFlagsMutuallyExclusive("salvage", "repair")
-	cmd.MarkFlagsMutuallyExclusive("salvage", "dry-run")
 	return a.jsonFlag(a.volumeFlags(cmd))
 }
 

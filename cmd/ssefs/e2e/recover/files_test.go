@@ -88,6 +88,7 @@ func TestDamagedFiles(t *testing.T) {
 		} else {
 			expect.OK(t, os.WriteFile(c.path, b, 0o600), "damage %s", what)
 		}
+		s.lossy = filepath.Ext(c.path) == ".mem"
 		s.ordeal(what)
 		if t.Failed() {
 			t.Fatalf("with %s", what)
