@@ -51,7 +51,19 @@ func (h *Header) Volume() VolumeID { return h.volume }
 // Features are the features that the volume uses.
 func (h *Header) Features() []string { return slices.Clone(h.features) }
 
-// Generation counts the changes of slots. A generation lower than one seen before is an old header put back.
+// Require adds a feature to those that the volume uses, if it is not one of them, and reports whether it did. From
+// then on builds that do not know it refuse the volume.
+func (h *Header) Require(feature string) bool {
+	i, found := slices.BinarySearch(h.features, feature)
+	if found {
+		return false
+	}
+	h.features = slices.Insert(slices.Clone(h.features), i, feature)
+	h.generation++
+	return true
+}
+
+// Generation counts the changes of slots and features. A generation lower than one seen before is an old header put back.
 func (h *Header) Generation() uint64 { return h.generation }
 
 // Advance gives the header a generation above the given one, if its own is not: for an older header that is to count

@@ -29,8 +29,12 @@ const (
 	checksumLineLen = len(checksumPrefix) + 2*sha256.Size + len(headerEnd)
 )
 
-// knownFeatures are the features that this build can handle. Version 1 has none.
-func knownFeatures() []string { return nil }
+// FeatureJournal is the feature of volumes whose last commits may be in a journal beside the database. A build that
+// does not know it would lose them.
+const FeatureJournal = "journal"
+
+// knownFeatures are the features that this build can handle.
+func knownFeatures() []string { return []string{FeatureJournal} }
 
 // encodeBody is the header up to the lines of mac and checksum: what the MAC authenticates.
 func (h *Header) encodeBody() []byte {

@@ -17,6 +17,7 @@ func (s *Session) create(secret crypto.Secret) error {
 	if _, err := header.AddSlot(root, secret.Kind(), secret.Bytes(), "", crypto.DefaultArgon2()); err != nil {
 		return err
 	}
+	header.Require(crypto.FeatureJournal)
 	keys, err := crypto.DeriveVolumeKeys(root, header.Volume())
 	if err != nil {
 		return err

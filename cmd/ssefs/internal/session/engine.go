@@ -70,6 +70,7 @@ func (s *Session) openEngine(settings Settings) error {
 	if err := s.pinHeader(); err != nil {
 		return err
 	}
+	s.startJournal()
 	next := s.volume.Settings()
 	if settings.Region != "" {
 		next.Region = settings.Region

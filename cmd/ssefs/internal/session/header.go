@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"ssefs/crypto"
 	"ssefs/fs/volume"
@@ -68,6 +69,22 @@ func (s *Session) recordHeader() error {
 	}
 	s.recorded = s.header.Generation()
 	return nil
+}
+
+// startJournal has small commits go through the journal, once the header says so. Where it cannot be made to say so, on
+// a full disk for one, the volume goes without.
+func (s *Session) startJournal() {
+	if s.options.ReadOnly {
+		return
+	}
+	if !slices.Contains(s.header.Features(), crypto.FeatureJournal) {
+		err := s.changeHeader(func(h *crypto.Header) error { h.Require(crypto.FeatureJournal); return nil })
+		if err != nil {
+			s.Logger().Warn("the volume goes without a journal, which makes syncs slow", "err", err)
+			return
+		}
+	}
+	s.db.StartJournal()
 }
 
 // changeHeader changes the header.
