@@ -234,8 +234,8 @@ func (v *Volume) encode(c *closing, n *Inode) item {
 	}
 	if n.IsRegular() {
 		for _, l := range n.fmap.dirty {
-			if fragmented(&l.Leaf) {
-				c.merges = append(c.merges, mergeJob{ino: n.Ino, leaf: l.index})
+			if f := fragmentationOf(&l.Leaf); f != compact {
+				c.merges = append(c.merges, mergeJob{ino: n.Ino, leaf: l.index, due: v.mergeDue(f)})
 			}
 		}
 		r.Size = n.content.size

@@ -147,7 +147,11 @@ func (v *Volume) mapFlight(n *Inode, f *flight, drops []extent.Drop) []extent.Dr
 func (v *Volume) sealFlights(b *store.Batch, flights []*flight, version uint64) ([]*[]byte, error) {
 	buffers := make([]*[]byte, len(flights))
 	errs := make([]error, len(flights))
-	workers := min(runtime.GOMAXPROCS(0), len(flights))
+	blocks := 0
+	for _, f := range flights {
+		blocks += len(f.refs)
+	}
+	workers := min(runtime.GOMAXPROCS(0), len(flights), blocks/blocksPerSealer)
 	if workers <= 1 {
 		for i, f := range flights {
 			buffers[i], errs[i] = v.seal(f)
@@ -175,6 +179,10 @@ func (v *Volume) sealFlights(b *store.Batch, flights []*flight, version uint64) 
 	}
 	return buffers, nil
 }
+
+// blocksPerSealer is how many blocks must be there for a processor more to help
+// sealing: waking it takes as long as sealing as many.
+const blocksPerSealer = 64
 
 // seal returns the sealed data record.
 func (v *Volume) seal(f *flight) (*[]byte, error) {
@@ -250,7 +258,7 @@ func (v *Volume) countPack(b *store.Batch, version uint64, key record.DataRef, c
 	}
 	p.Live = uint32(live)
 	if int(p.Live)*sparsePack < len(p.Logical) {
-		v.mergeLater(mergeJob{ino: key.Inode, pack: key.Record, logical: p.Logical})
+		v.mergeLater(mergeJob{ino: key.Inode, pack: key.Record, logical: p.Logical, due: v.mergeDue(fragmented)})
 	}
 	p.Version = version
 	v.put(b, k, p.Append(nil))

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"errors"
+	"time"
 
 	"ssefs/fs/extent"
 )
@@ -13,26 +14,47 @@ import (
 
 // When a leaf or a pack is merged.
 const (
-	smallRecord    = 32  // blocks of a record in a leaf, fewer are too few
-	maxSmall       = 12  // records with so few that a leaf may have
-	maxWaste       = 256 // blocks that a leaf's own records may hold unused
-	sparsePack     = 4   // a pack is merged when less than one in so many is in use
+	smallRecord    = 32   // blocks of a record in a leaf, fewer are too few
+	maxSmall       = 32   // records with so few that a leaf may have
+	maxWaste       = 256  // blocks that a leaf's own records may hold unused
+	crowdedSmall   = 96   // small records that make merging urgent: they are listed at each commit
+	crowdedWaste   = 1024 // unused blocks that do
+	sparsePack     = 4    // a pack is merged when less than one in so many is in use
 	maxMergeJobs   = 4096
 	mergeArenaPart = 4 // merging leaves the arena to writers when more than one in so many blocks is in use
 )
 
+// mergeDelay is how long a leaf must have been left alone before it is merged,
+// unless that is urgent. Merging what is being written holds up the writer and
+// does the same work again and again.
+const mergeDelay = time.Second
+
+// mergeTick is how often the merger looks for what is due.
+const mergeTick = 250 * time.Millisecond
+
 // mergeJob names a leaf, or a pack with the blocks that it had.
 type mergeJob struct {
+	due     int64 // not before this time, as Volume.now counts
 	ino     uint64
 	leaf    uint64
 	pack    uint64   // 0: the leaf
 	logical []uint64 // of the pack
 }
 
-// fragmented reports whether a leaf should be merged.
-func fragmented(l *extent.Leaf) bool {
-	if len(l.Recs) < maxSmall && l.Waste() <= maxWaste {
-		return false
+// fragmentation says how much a leaf wants to be merged.
+type fragmentation int
+
+const (
+	compact    fragmentation = iota // not at all
+	fragmented                      // when nobody writes to it any more
+	crowded                         // now
+)
+
+// fragmentationOf judges a leaf.
+func fragmentationOf(l *extent.Leaf) fragmentation {
+	waste := l.Waste()
+	if len(l.Recs) < maxSmall && waste <= maxWaste {
+		return compact
 	}
 	small := 0
 	for _, k := range blocksByRecord(l) {
@@ -40,7 +62,21 @@ func fragmented(l *extent.Leaf) bool {
 			small++
 		}
 	}
-	return small >= maxSmall || l.Waste() > maxWaste
+	switch {
+	case small >= crowdedSmall || waste > crowdedWaste:
+		return crowded
+	case small >= maxSmall || waste > maxWaste:
+		return fragmented
+	}
+	return compact
+}
+
+// mergeDue says when something as fragmented as f is to be merged.
+func (v *Volume) mergeDue(f fragmentation) int64 {
+	if f == crowded {
+		return v.now()
+	}
+	return v.now() + int64(mergeDelay)
 }
 
 // blocksByRecord counts, for each record of a leaf, the blocks that are in use.
@@ -67,19 +103,14 @@ func toMerge(l *extent.Leaf) []uint16 {
 	return out
 }
 
-// mergeLater queues a job, unless there is one for the same or there are too
-// many: then a later change of the same place asks again.
+// mergeLater queues a job, in place of an earlier one for the same, unless there
+// are too many: then a later change of the same place asks again.
 func (v *Volume) mergeLater(j mergeJob) {
 	key := mergeKey{j.ino, j.leaf, j.pack}
 	v.mergeMu.Lock()
 	defer v.mergeMu.Unlock()
-	if _, ok := v.mergeJobs[key]; ok || len(v.mergeJobs) >= maxMergeJobs {
-		return
-	}
-	v.mergeJobs[key] = j
-	select {
-	case v.mergeWanted <- struct{}{}:
-	default:
+	if _, ok := v.mergeJobs[key]; ok || len(v.mergeJobs) < maxMergeJobs {
+		v.mergeJobs[key] = j
 	}
 }
 
@@ -88,15 +119,16 @@ type mergeKey struct{ ino, leaf, pack uint64 }
 // merger works off the queue in the background.
 func (v *Volume) merger() {
 	defer v.background.Done()
+	tick := time.NewTicker(mergeTick)
+	defer tick.Stop()
 	for {
 		select {
 		case <-v.stop:
 			return
-		case <-v.mergeWanted:
+		case <-tick.C:
 		}
-		for {
-			j, ok := v.takeMerge()
-			if !ok || v.writable() != nil {
+		for _, j := range v.takeMerges() {
+			if v.writable() != nil {
 				break
 			}
 			if err := v.merge(j); err != nil && !errors.Is(err, ErrStale) && !errors.Is(err, ErrNoSpace) && !errors.Is(err, ErrClosed) && v.writable() == nil {
@@ -111,14 +143,19 @@ func (v *Volume) merger() {
 	}
 }
 
-func (v *Volume) takeMerge() (mergeJob, bool) {
+// takeMerges takes the jobs that are due off the queue.
+func (v *Volume) takeMerges() []mergeJob {
+	now := v.now()
 	v.mergeMu.Lock()
 	defer v.mergeMu.Unlock()
+	var due []mergeJob
 	for k, j := range v.mergeJobs {
-		delete(v.mergeJobs, k)
-		return j, true
+		if j.due <= now {
+			delete(v.mergeJobs, k)
+			due = append(due, j)
+		}
 	}
-	return mergeJob{}, false
+	return due
 }
 
 func (v *Volume) merge(j mergeJob) error {
@@ -146,7 +183,7 @@ func (v *Volume) merge(j mergeJob) error {
 		return v.mergePack(n, s, j)
 	}
 	leaf, err := n.fmap.leaf(v, n.Ino, j.leaf)
-	if err != nil || leaf == nil || !fragmented(&leaf.Leaf) {
+	if err != nil || leaf == nil || fragmentationOf(&leaf.Leaf) == compact {
 		return err
 	}
 	for _, b := range toMerge(&leaf.Leaf) {

@@ -131,7 +131,6 @@ type Volume struct {
 	commitWanted  chan struct{}
 	flushWanted   chan struct{}
 	reclaimWanted chan struct{}
-	mergeWanted   chan struct{}
 }
 
 func newVolume(o Options) (*Volume, error) {
@@ -154,7 +153,7 @@ func newVolume(o Options) (*Volume, error) {
 		stop: make(chan struct{}), commitWanted: make(chan struct{}, 1),
 		flushWanted: make(chan struct{}, 1), reclaimWanted: make(chan struct{}, 1),
 		atimes:    atimes{set: make(map[*Inode]struct{})},
-		mergeJobs: make(map[mergeKey]mergeJob), mergeWanted: make(chan struct{}, 1),
+		mergeJobs: make(map[mergeKey]mergeJob),
 	}
 	v.buffers.New = func() any {
 		b := make([]byte, 0, crypto.SealedSize(crypto.MaxRecordBlocks, crypto.BlockSize))
