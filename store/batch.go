@@ -48,8 +48,8 @@ const (
 	freeing
 )
 
-// Put stores value under key. The batch takes both over: the caller must not
-// modify them any more. An invalid key makes Commit fail.
+// Put stores value under key. The caller must not modify either before Commit
+// returns. An invalid key makes Commit fail.
 func (b *Batch) Put(key, value []byte) {
 	b.add(batchEntry{key: key, value: value})
 	b.puts++
@@ -61,8 +61,8 @@ func (b *Batch) Put(key, value []byte) {
 	}
 }
 
-// Delete removes the record under key, if there is one. The batch takes the key
-// over. An invalid key makes Commit fail.
+// Delete removes the record under key, if there is one. The caller must not modify
+// the key before Commit returns. An invalid key makes Commit fail.
 func (b *Batch) Delete(key []byte) {
 	b.add(batchEntry{key: key, del: true})
 }

@@ -67,6 +67,15 @@ func runChild(t testing.TB, name, arg string) string {
 
 // create makes and opens a store without cleanup, for children.
 func create(path string, opt Options) (*Dir, *DB, error) {
+	d, db, err := createPlain(path, opt)
+	if err == nil {
+		db.StartJournal()
+	}
+	return d, db, err
+}
+
+// createPlain is create without a journal: each commit is a transaction.
+func createPlain(path string, opt Options) (*Dir, *DB, error) {
 	d, err := CreateDir(path)
 	if err != nil {
 		return nil, nil, err

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -12,16 +13,20 @@ import (
 // then the next opening would number a commit twice.
 func markerKey() []byte { return []byte{reservedPrefix, 'v'} }
 
-// Commit applies the batch as one transaction and returns its version, which is
-// always Committed plus one. It is durable when Commit returns. An empty batch
-// is a commit like any other.
+// joinKey is written by transactions that hold several commits. Its value is the
+// version of the transaction before, so that a missing one is still noticed.
+func joinKey() []byte { return []byte{reservedPrefix, 'j'} }
+
+// Commit applies the batch as one and returns its version, which is always
+// Committed plus one. It is durable when Commit returns. An empty batch is a
+// commit like any other.
 //
 // After ErrInvalidKey, ErrTooBig and ErrFull nothing was written and another
 // batch may be committed. After any other error the outcome is open and all
 // later commits are ErrFailed; reads go on at the last acknowledged version.
 func (db *DB) Commit(b *Batch) (version uint64, err error) {
-	db.commitMu.Lock()
-	defer db.commitMu.Unlock()
+	db.journalMu.Lock()
+	defer db.journalMu.Unlock()
 	if err := db.writable(); err != nil {
 		return 0, err
 	}
@@ -35,28 +40,25 @@ func (db *DB) Commit(b *Batch) (version uint64, err error) {
 			ErrTooBig, size.entries, size.lsm, size.vlog, maxEntries, maxBytes, db.MaxLogBytes())
 	}
 	version = db.committed.Load() + 1
-	if err := db.makeRoom(size, b.privilege); err != nil {
-		if !errors.Is(err, ErrFull) {
-			err = fmt.Errorf("commit %d: %w", version, err)
-			db.failure.Store(&err)
+	written, err := db.commitToJournal(b, size, version)
+	if err == nil && !written {
+		// What is in the journal comes first.
+		if err = db.checkpointAll(); err == nil {
+			err = db.transact(b, size, version)
 		}
-		return 0, err
 	}
-	if err := db.write(b, version); err != nil {
-		err = fmt.Errorf("commit %d: %w", version, err)
-		db.failure.Store(&err)
+	if err != nil {
 		return 0, err
 	}
 	db.committed.Store(version)
-	db.views.advance(version)
-	db.note(b, version)
+	db.publish()
 	return version, nil
 }
 
-// writable returns why nothing may be written, or nil. Guarded by commitMu.
+// writable returns why nothing may be written, or nil.
 func (db *DB) writable() error {
 	switch failure := db.failure.Load(); {
-	case db.closed:
+	case db.closed.Load():
 		return ErrClosed
 	case db.opt.Access == ReadOnly:
 		return ErrReadOnly
@@ -66,9 +68,43 @@ func (db *DB) writable() error {
 	return nil
 }
 
-// makeRoom makes sure that a batch of the given size can be written: it is
-// ErrFull if not, and then nothing was.
+// transact applies a batch, which may be that of several commits, as one
+// transaction of the given version. After errors other than ErrFull the outcome
+// is open, and nothing is committed any more.
+func (db *DB) transact(b *Batch, size batchSize, version uint64) error {
+	db.commitMu.Lock()
+	defer db.commitMu.Unlock()
+	err := db.makeRoom(size, b.privilege)
+	if errors.Is(err, ErrFull) {
+		return err
+	}
+	if err == nil {
+		err = db.write(b, version)
+	}
+	if err != nil {
+		err = fmt.Errorf("commit %d: %w", version, err)
+		db.failure.Store(&err)
+		return err
+	}
+	before := db.applied.Swap(version)
+	db.note(b, before)
+	return nil
+}
+
+// makeRoom makes sure that a batch of the given size can be written, and counts
+// it as written. It is ErrFull if not, and then nothing was.
 func (db *DB) makeRoom(size batchSize, p privilege) error {
+	if err := db.reserveLogs(size, p); err != nil {
+		return err
+	}
+	db.wal.wrote(size.wal)
+	db.vlog.wrote(size.vlog)
+	return nil
+}
+
+// reserveLogs makes sure that there is space for a batch of the given size: it
+// is ErrFull if not.
+func (db *DB) reserveLogs(size batchSize, p privilege) error {
 	// Garbage collection writes to the same logs, and may have replaced them.
 	if err := db.followLogs(); err != nil {
 		return err
@@ -81,12 +117,8 @@ func (db *DB) makeRoom(size batchSize, p privilege) error {
 		return err
 	}
 	if size.vlog > 0 {
-		if err := db.vlog.reserve(size.vlog+db.inGC, plenty); err != nil {
-			return err
-		}
+		return db.vlog.reserve(size.vlog+db.inGC, plenty)
 	}
-	db.wal.wrote(size.wal)
-	db.vlog.wrote(size.vlog)
 	return nil
 }
 
@@ -132,10 +164,8 @@ func (db *DB) write(b *Batch, version uint64) error {
 			return err
 		}
 	}
-	if b.puts == 0 {
-		if err := txn.SetEntry(badger.NewEntry(markerKey(), nil)); err != nil {
-			return err
-		}
+	if err := db.mark(txn, b, version); err != nil {
+		return err
 	}
 	commit := func() error { return txn.CommitAt(version, nil) }
 	if db.commitFault != nil {
@@ -147,4 +177,17 @@ func (db *DB) write(b *Batch, version uint64) error {
 	}
 	// This commit may be in a new log already.
 	return db.followLogs()
+}
+
+// mark adds the record that a transaction has which only deletes or which holds
+// several commits.
+func (db *DB) mark(txn *badger.Txn, b *Batch, version uint64) error {
+	before := db.applied.Load()
+	switch {
+	case version > before+1:
+		return txn.SetEntry(badger.NewEntry(joinKey(), binary.BigEndian.AppendUint64(nil, before)))
+	case b.puts == 0:
+		return txn.SetEntry(badger.NewEntry(markerKey(), nil))
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -81,7 +82,7 @@ func isKnown(name string) bool {
 	case nameCreating, nameLock, nameBallast, nameDB, LogFile:
 		return true
 	}
-	return false
+	return slices.Contains(journalNames(), name)
 }
 
 // isTemp tells whether a known name is that of a file WriteFile did not finish.

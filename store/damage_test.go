@@ -19,7 +19,7 @@ import (
 func settledStore(t *testing.T, commits int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "store")
-	d, db, err := create(path, crashOptions())
+	d, db, err := createPlain(path, crashOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func settledStore(t *testing.T, commits int) string {
 func crashedStore(t *testing.T, commits int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "store")
-	d, db, err := create(path, crashOptions())
+	d, db, err := createPlain(path, crashOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +370,7 @@ func TestUnreadablePages(t *testing.T) {
 }
 
 func childUnreadable(path string) error {
-	d, db, err := create(path, crashOptions())
+	d, db, err := createPlain(path, crashOptions())
 	if err != nil {
 		return err
 	}
@@ -433,7 +433,7 @@ func childUnreadable(path string) error {
 // the end of a file, and would remove what lies behind.
 func TestDamagedValueLogIsNotCollected(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")
-	d, db, err := create(path, crashOptions())
+	d, db, err := createPlain(path, crashOptions())
 	if err != nil {
 		t.Fatal(err)
 	}

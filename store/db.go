@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +38,9 @@ type DB struct {
 	badger *badgerLogger
 	views  viewSet
 
-	committed atomic.Uint64
+	committed atomic.Uint64         // the last commit
+	applied   atomic.Uint64         // the last one that is in Badger; changed under commitMu
+	closed    atomic.Bool           // no more commits; set under journalMu
 	failure   atomic.Pointer[error] // why no more commits are taken
 	faulted   atomic.Bool           // a read ran into an unreadable page or a panic
 
@@ -45,8 +49,10 @@ type DB struct {
 	ballast                 *ballast
 	floor, reserve, promise atomic.Int64 // see updateFloor
 
-	commitMu sync.Mutex // taken after reclaimMu; guards what follows
-	closed   bool       // no more commits
+	journalMu sync.Mutex // taken after reclaimMu; held for each Commit; guards what follows
+	journal   journaling
+
+	commitMu sync.Mutex // taken after journalMu; held by whoever writes to Badger; guards what follows
 	done     bool       // Badger is closed
 	wal      logSpace
 	vlog     logSpace
@@ -110,7 +116,11 @@ func (db *DB) open() (err error) {
 			return err
 		}
 	}
-	found, err := inspect(db.path(), db.dir.isNew)
+	entries, wrong := readJournal(db.dir.path)
+	if err := errors.Join(slices.Collect(maps.Values(wrong))...); err != nil {
+		return err
+	}
+	found, err := inspect(db.path(), db.dir.isNew, lastVersion(entries))
 	if err != nil {
 		return err
 	}
@@ -144,18 +154,21 @@ func (db *DB) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := db.start(); err != nil {
+	if err := db.start(entries); err != nil {
 		_, closeErr := db.closeBadger()
 		return errors.Join(err, closeErr)
 	}
 	return nil
 }
 
-// start begins the accounting and the background work once Badger is open.
-func (db *DB) start() error {
+// start begins the accounting and the background work once Badger is open, and
+// takes up what is in the journal.
+func (db *DB) start(entries []journalEntry) error {
 	version := db.bdb.MaxVersion()
 	db.committed.Store(version)
-	db.views.start(version, db.bdb.SetDiscardTs)
+	db.applied.Store(version)
+	db.journal.done = sync.NewCond(&db.journalMu)
+	db.journal.wanted = make(chan struct{}, 1)
 	if err := db.startLogs(); err != nil {
 		return err
 	}
@@ -169,6 +182,10 @@ func (db *DB) start() error {
 	// Tables of which nobody knows what they put an end to: Badger leaves a few in
 	// level 0 alone, and only flushing compacts them.
 	db.activity.unflushed = true
+	if err := db.replay(entries); err != nil {
+		return err
+	}
+	db.views.start(db.committed.Load(), db.journal.overlays(), db.bdb.SetDiscardTs)
 	ctx, cancel := context.WithCancel(context.Background())
 	db.stop = cancel
 	if db.opt.Access == ReadWrite {
@@ -176,6 +193,7 @@ func (db *DB) start() error {
 			return err
 		}
 		db.background.Go(func() { db.housekeeping(ctx) })
+		db.background.Go(func() { db.checkpointer(ctx) })
 	}
 	return nil
 }
@@ -257,7 +275,7 @@ func (db *DB) MaxVersion() uint64 {
 	if db.done {
 		return db.committed.Load()
 	}
-	return db.bdb.MaxVersion()
+	return max(db.bdb.MaxVersion(), db.committed.Load())
 }
 
 // Limits returns what a batch may hold: LSMBytes must be below maxBatchBytes and
@@ -294,18 +312,27 @@ func (v *View) noteFault(err error) error {
 // leave Badger locked. What was committed is safe; but the Dir keeps its lock
 // until the process ends, as nobody else may open the store before.
 func (db *DB) Close() error {
+	db.journalMu.Lock()
 	db.commitMu.Lock()
-	if db.done {
-		db.commitMu.Unlock()
+	done := db.done
+	db.commitMu.Unlock()
+	if done {
+		db.journalMu.Unlock()
 		return ErrClosed
 	}
-	db.closed = true
-	db.commitMu.Unlock()
+	db.closed.Store(true)
+	db.journalMu.Unlock()
 
 	db.stop()
 	db.background.Wait()
 	db.reclaimMu.Lock() // for a Reclaim of somebody else's to end
 	defer db.reclaimMu.Unlock()
+	db.journalMu.Lock()
+	defer db.journalMu.Unlock()
+	emptied, err := db.emptyJournal()
+	if err != nil {
+		return err
+	}
 	db.views.stop()
 	for deadline := time.Now().Add(db.patience); !db.views.idle(); {
 		if time.Now().After(deadline) {
@@ -329,6 +356,9 @@ func (db *DB) Close() error {
 	ended, err := db.closeBadger()
 	if !ended {
 		return err
+	}
+	if err == nil && emptied {
+		err = db.removeJournal()
 	}
 	err = errors.Join(err, db.wal.stop(), db.vlog.stop(), db.discard.close())
 	db.dir.mu.Lock()

@@ -13,10 +13,11 @@
 //     or somebody else's, and is never opened.
 //   - One process owns a store. The lock is an flock on the file "lock", which
 //     is never removed, so that there is only ever one inode to lock.
-//   - Commits are numbered from 1 without gaps. Commit N is one Badger
-//     transaction with commit timestamp N: after any crash the store holds
-//     commits 1 to M whole and nothing of the others, with M at least the last
-//     acknowledged one.
+//   - Commits are numbered from 1 without gaps. Commit N is an entry of the
+//     journal or one Badger transaction with commit timestamp N; what is in the
+//     journal gets into Badger several commits at a time, before any later one.
+//     After any crash the store holds commits 1 to M whole and nothing of the
+//     others, with M at least the last acknowledged one.
 //   - A commit that failed may or may not be on disk and may even be readable
 //     in part. The DB then refuses all further commits ([ErrFailed]) and keeps
 //     serving reads at the last acknowledged version; opening it again settles
@@ -28,6 +29,8 @@
 //     it starts, and space for flushing and compaction is held back.
 //   - Reads touch mapped files too. A failing disk or a truncated file turns
 //     into [ErrIO], a damaged structure into [ErrDamaged], not into a crash.
+//
+// Lock order: DB.reclaimMu, DB.journalMu, DB.commitMu, Dir.mu. Readers take none.
 //
 // Keys whose first byte is 0xFF belong to this package and are invisible to
 // callers.

@@ -56,26 +56,27 @@ func (d *deadBytes) sub(o deadBytes) { d.values, d.inline = d.values-o.values, d
 // flushed notes that a memtable was replaced.
 func (a *activity) flushed() { a.lastFlush = time.Now() }
 
-// note counts a commit. Records are sampled for what they put an end to, which
-// Badger would only find out in a compaction.
-func (db *DB) note(b *Batch, version uint64) {
+// note counts a transaction that followed the one of version before. Records are
+// sampled for what they put an end to, which Badger would only find out in a
+// compaction.
+func (db *DB) note(b *Batch, before uint64) {
 	a := &db.activity
 	a.lastCommit = time.Now()
 	a.commits++
 	a.unflushed = true
 	for _, e := range b.entries {
 		if rand.IntN(sample) == 0 {
-			d := db.sizeBefore(e.key, version)
+			d := db.sizeAt(e.key, before)
 			a.dead.values += sample * d.values
 			a.dead.inline += sample * d.inline
 		}
 	}
 }
 
-// sizeBefore returns the size of the value that a key had before a version.
-func (db *DB) sizeBefore(key []byte, version uint64) (d deadBytes) {
+// sizeAt returns the size of the value that a key has at a version.
+func (db *DB) sizeAt(key []byte, version uint64) (d deadBytes) {
 	err := guard(func() error {
-		txn := db.bdb.NewTransactionAt(version-1, false)
+		txn := db.bdb.NewTransactionAt(version, false)
 		defer txn.Discard()
 		item, err := txn.Get(key)
 		if err != nil {

@@ -99,6 +99,8 @@ func (i *Importer) Flush() error {
 		return nil
 	}
 	db := i.db
+	db.journalMu.Lock()
+	defer db.journalMu.Unlock()
 	db.commitMu.Lock()
 	defer db.commitMu.Unlock()
 	if err := db.writable(); err != nil {
@@ -134,7 +136,8 @@ func (i *Importer) Flush() error {
 	}
 	if last > db.committed.Load() {
 		db.committed.Store(last)
-		db.views.advance(last)
+		db.applied.Store(last)
+		db.publish()
 	}
 	db.activity.unflushed = true
 	i.reset()

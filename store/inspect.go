@@ -34,15 +34,17 @@ const (
 
 // inspection is what an inspect found out about a database directory.
 type inspection struct {
-	walSize  int64 // size of the largest write-ahead log
-	walBytes int64 // what is in the write-ahead logs, which is flushed at opening
+	walSize  int64  // size of the largest write-ahead log
+	walBytes int64  // what is in the write-ahead logs, which is flushed at opening
+	last     uint64 // the last commit
 	mended   []string
 }
 
 // inspect looks over the database directory at path before Badger gets to see
 // it. What a crash may leave is put right, anything else is ErrDamaged. With
 // mayBeNew a directory that holds no database yet is fine.
-func inspect(path string, mayBeNew bool) (inspection, error) {
+// journaled is the last commit in the journal, see scanWAL.
+func inspect(path string, mayBeNew bool, journaled uint64) (inspection, error) {
 	var found inspection
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -100,11 +102,12 @@ func inspect(path string, mayBeNew bool) (inspection, error) {
 	slices.SortFunc(wals, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 	for _, wal := range wals {
 		var end int64
-		if last, end, err = scanWAL(wal, last); err != nil {
+		if last, end, err = scanWAL(wal, last, journaled); err != nil {
 			return found, err
 		}
 		found.walBytes += end
 	}
+	found.last = last
 	return found, inspectOrphans(path, tables, last)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,7 +50,12 @@ func (d *Dir) MendDatabase(ctx context.Context) (losses []Loss, kept string, err
 	if err := os.RemoveAll(mending); err != nil {
 		return nil, "", fmt.Errorf("store: %w", err)
 	}
-	if err := d.soundDatabase(ctx, path); err == nil || !errors.Is(err, ErrDamaged) {
+	last, err := d.soundDatabase(ctx, path)
+	if err == nil {
+		losses, err = d.mendJournal(last)
+		return losses, "", err
+	}
+	if !errors.Is(err, ErrDamaged) {
 		return nil, "", err
 	}
 	if err := os.MkdirAll(path, dirPerm); err != nil {
@@ -62,32 +68,42 @@ func (d *Dir) MendDatabase(ctx context.Context) (losses []Loss, kept string, err
 	if err := c.make(); err != nil {
 		return nil, "", errors.Join(err, os.RemoveAll(mending))
 	}
-	kept, err = d.exchange(c.to, mending)
-	return c.losses, kept, err
+	if kept, err = d.exchange(c.to, mending); err != nil {
+		return c.losses, kept, err
+	}
+	found, err := inspect(path, false, math.MaxUint64)
+	if err != nil {
+		return c.losses, kept, err
+	}
+	losses, err = d.mendJournal(found.last)
+	return append(c.losses, losses...), kept, err
 }
 
-// soundDatabase looks over a database as opening it does, and more.
-func (d *Dir) soundDatabase(ctx context.Context, path string) error {
-	if _, err := inspect(path, false); err != nil {
+// soundDatabase looks over a database as opening it does, and more, and returns
+// its last commit.
+func (d *Dir) soundDatabase(ctx context.Context, path string) (last uint64, err error) {
+	entries, _ := readJournal(d.path)
+	found, err := inspect(path, false, lastVersion(entries))
+	if err != nil {
 		if errors.Is(err, ErrIO) {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
+			return 0, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		return err
+		return 0, err
 	}
 	manifest, err := readManifest(filepath.Join(path, fileManifest))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for id := range manifest.Tables {
 		if err := ctx.Err(); err != nil {
-			return err
+			return 0, err
 		}
 		name := table.IDToFilename(id)
 		if err := verifyTable(filepath.Join(path, name)); err != nil {
-			return fmt.Errorf("%w: table %s: %w", ErrDamaged, name, err)
+			return 0, fmt.Errorf("%w: table %s: %w", ErrDamaged, name, err)
 		}
 	}
-	return nil
+	return found.last, nil
 }
 
 // exchange puts a database in the place of the store's, and that aside.

@@ -34,6 +34,10 @@ type Options struct {
 	// in bytes. Default three times MemTableSize: enough to flush what is in
 	// memory, and a little more.
 	BallastSize int64
+	// JournalSize is the size of each of the two files of the journal, in bytes.
+	// Default: a 256th of the file system, at most 4 MiB, and no journal if that is
+	// less than 256 KiB. See DB.StartJournal.
+	JournalSize int64
 	// Access is what may be done. Default ReadWrite.
 	Access Access
 	// Logger gets what Badger reports. Default: nothing is logged.
@@ -87,6 +91,9 @@ func (o Options) resolve(fsSize int64) (Options, error) {
 	def(&o.ValueLogFileSize, valueLog)
 	def(&o.InlineValue, DefaultInlineValue)
 	def(&o.BallastSize, 3*o.MemTableSize)
+	if size := min(fsSize/journalShare, maxJournalFile); size >= minJournalFile {
+		def(&o.JournalSize, size/journalSector*journalSector)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -103,6 +110,7 @@ func (o Options) resolve(fsSize int64) (Options, error) {
 		in("ValueLogFileSize", o.ValueLogFileSize, max(minValueLogFile, o.MemTableSize/2), maxValueLogFile),
 		in("InlineValue", o.InlineValue, minInlineValue, min(maxInlineValue, o.MemTableSize/16)),
 		in("BallastSize", o.BallastSize, 0, 1<<40),
+		in("JournalSize", o.JournalSize, 0, maxJournalFile),
 		in("Access", int64(o.Access), int64(ReadWrite), int64(ReadOnly)),
 	} {
 		if err != nil {

@@ -31,6 +31,14 @@ func (v *View) Get(key []byte, fn func(value []byte) error) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
+	for _, o := range v.snap.overlays {
+		if c, ok := o.get(key, v.snap.version); ok {
+			if c.del {
+				return ErrNotFound
+			}
+			return fn(c.value)
+		}
+	}
 	var inCallback bool
 	return v.noteFault(guard(func() error {
 		for try := 1; ; try++ {
@@ -98,22 +106,35 @@ func inValueLog(item *badger.Item) bool {
 // fn must not wait for a commit. While an iteration runs, space that garbage
 // collection frees is not given back.
 func (v *View) Iterate(prefix, from []byte, fn func(key, value []byte) error) error {
-	return v.iterate(prefix, from, func(item *badger.Item, inCallback *bool) error {
-		return readValue(item, func(value []byte) error { return fn(item.Key(), value) }, inCallback)
+	return v.iterate(prefix, from, visitor{
+		stored: func(item *badger.Item, inCallback *bool) error {
+			return readValue(item, func(value []byte) error { return fn(item.Key(), value) }, inCallback)
+		},
+		pending: func(c change) error { return fn(c.key, c.value) },
 	})
 }
 
 // IterateKeys is Iterate without reading values: fn gets their sizes in bytes.
 func (v *View) IterateKeys(prefix, from []byte, fn func(key []byte, size int64) error) error {
-	return v.iterate(prefix, from, func(item *badger.Item, inCallback *bool) error {
-		*inCallback = true
-		err := fn(item.Key(), valueSize(item))
-		*inCallback = false
-		return err
+	return v.iterate(prefix, from, visitor{
+		stored: func(item *badger.Item, inCallback *bool) error {
+			*inCallback = true
+			err := fn(item.Key(), valueSize(item))
+			*inCallback = false
+			return err
+		},
+		pending: func(c change) error { return fn(c.key, int64(len(c.value))) },
 	})
 }
 
-func (v *View) iterate(prefix, from []byte, visit func(*badger.Item, *bool) error) error {
+// visitor is called with each record: with those in Badger, and with those that
+// are in an overlay.
+type visitor struct {
+	stored  func(item *badger.Item, inCallback *bool) error
+	pending func(c change) error
+}
+
+func (v *View) iterate(prefix, from []byte, visit visitor) error {
 	if err := v.check(); err != nil {
 		return err
 	}
@@ -130,19 +151,23 @@ func (v *View) iterate(prefix, from []byte, visit func(*badger.Item, *bool) erro
 		if bytes.Compare(from, prefix) > 0 {
 			start = from
 		}
-		for it.Seek(start); it.Valid(); it.Next() {
+		pending := v.pendingFrom(start, prefix)
+		defer pending.close()
+		for it.Seek(start); it.Valid() && it.Item().Key()[0] != reservedPrefix; it.Next() {
 			item := it.Item()
-			if item.Key()[0] == reservedPrefix {
-				return nil
+			hidden, err := pending.upTo(item.Key(), visit.pending, &inCallback)
+			if err == nil && !hidden {
+				err = visit.stored(item, &inCallback)
 			}
-			if err := visit(item, &inCallback); err != nil {
-				if errors.Is(err, errMoved) {
-					return fmt.Errorf("%w: %w", ErrDamaged, err)
-				}
+			if errors.Is(err, errMoved) {
+				return fmt.Errorf("%w: %w", ErrDamaged, err)
+			}
+			if err != nil {
 				return err
 			}
 		}
-		return nil
+		_, err := pending.upTo(nil, visit.pending, &inCallback)
+		return err
 	}, &inCallback))
 	if errors.Is(err, ErrStop) {
 		return nil

@@ -80,6 +80,16 @@ func (db *DB) afterReclaim() error {
 // compact brings deletions together with what they delete. Without the space to
 // do so it does nothing. Guarded by reclaimMu.
 func (db *DB) compact(ctx context.Context) error {
+	db.journalMu.Lock()
+	err := db.checkpointAll() // what is deleted in the journal is not in Badger
+	db.journalMu.Unlock()
+	if errors.Is(err, ErrFull) {
+		db.log.Warn("store: not enough space to empty the journal")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	// The tables first, so that flushing, which holds up reads, has little to do.
 	for _, step := range []func() error{db.flatten, db.flush, db.flatten} {
 		if err := ctx.Err(); err != nil {
@@ -130,7 +140,7 @@ func (db *DB) roomToCompact() (bool, error) {
 func (db *DB) flush() error {
 	db.commitMu.Lock()
 	defer db.commitMu.Unlock()
-	version := db.committed.Load()
+	version := db.applied.Load()
 	if version == 0 || !db.activity.unflushed {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
@@ -114,10 +115,32 @@ func (r *Rescued) open(path, work string, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	version := db.bdb.MaxVersion()
-	db.committed.Store(version)
-	db.views.start(version, func(uint64) {})
+	db.committed.Store(db.bdb.MaxVersion())
+	if err := r.takeUpJournal(db, path); err != nil {
+		return err
+	}
+	db.views.start(db.committed.Load(), db.journal.overlays(), func(uint64) {})
 	r.db = db
+	return nil
+}
+
+// takeUpJournal has the database show what is in the store's journal, even if
+// commits are missing between them.
+func (r *Rescued) takeUpJournal(db *DB, path string) error {
+	entries, wrong := readJournal(path)
+	for name, err := range wrong {
+		r.Losses = append(r.Losses, Loss{File: name, What: err.Error()})
+	}
+	version := db.committed.Load()
+	entries = slices.DeleteFunc(entries, func(e journalEntry) bool { return e.version <= version })
+	if _, err := after(entries, version); err != nil {
+		r.Losses = append(r.Losses, Loss{File: journalNames()[0], What: err.Error()})
+	}
+	overlays, err := db.overlaysOf(entries)
+	if err != nil {
+		return err
+	}
+	db.keepReplayed(overlays)
 	return nil
 }
 

@@ -36,6 +36,7 @@ const (
 type logEntry struct {
 	meta    byte
 	key     []byte // without the version
+	value   []byte
 	version uint64
 	size    int64 // of the whole entry
 }
@@ -85,6 +86,7 @@ func parseEntry(data []byte) (logEntry, bool) {
 	return logEntry{
 		meta:    data[0],
 		key:     key[:len(key)-versionSize],
+		value:   data[h.size+h.key : end],
 		version: math.MaxUint64 - binary.BigEndian.Uint64(key[len(key)-versionSize:]),
 		size:    int64(end + checksumSize),
 	}, crc32.Checksum(data[:end], castagnoli()) == binary.BigEndian.Uint32(data[end:])
@@ -131,24 +133,31 @@ func withMapped(path string, fn func(data []byte) error) (err error) {
 }
 
 // scanWAL reads the write-ahead log at path, which continues after commit prev,
-// and returns the last whole commit known then and where the log ends.
+// and returns the last whole commit known then and where the log ends. journaled
+// is the last commit in the journal: a transaction that holds several commits may
+// be torn up to that one without anything being lost.
 //
 // Badger replays a log up to the first thing that is no valid entry and cuts off
 // the rest. That is right if a crash tore the commit that was being written:
 // commits are written and synced one after the other, so nothing of a later one
 // can exist. If something newer does follow, or commits are missing in between,
 // acknowledged ones would get lost silently, and that is ErrDamaged.
-func scanWAL(path string, prev uint64) (last uint64, end int64, err error) {
+func scanWAL(path string, prev, journaled uint64) (last uint64, end int64, err error) {
 	last = prev
 	err = withMapped(path, func(data []byte) error {
-		var open uint64 // version of the transaction being read
+		var open, before uint64 // version of the transaction being read, and of the one before it
 		var err error
 		end, err = scanEntries(data, func(e logEntry) error {
 			switch {
 			case e.meta&bitTxn != 0:
-				open = e.version
+				if e.version != open {
+					open, before = e.version, e.version-1
+				}
+				if bytes.Equal(e.key, joinKey()) && len(e.value) == 8 {
+					before = binary.BigEndian.Uint64(e.value)
+				}
 			case e.meta&bitFinTxn != 0 && e.version == open:
-				if open > last+1 {
+				if before > last {
 					return fmt.Errorf("%w: commit %d follows %d", ErrDamaged, open, last)
 				}
 				last = max(last, open)
@@ -158,7 +167,7 @@ func scanWAL(path string, prev uint64) (last uint64, end int64, err error) {
 		if err != nil {
 			return err
 		}
-		return checkTail(data, min(end, int64(len(data))), last)
+		return checkTail(data, min(end, int64(len(data))), max(last+1, journaled))
 	})
 	if err != nil {
 		return last, end, fmt.Errorf("write-ahead log %s: %w", path, err)
@@ -175,8 +184,9 @@ const (
 )
 
 // checkTail looks past the end of a log for the end of a transaction that cannot
-// be there if all that is wrong is that the commit after last was torn.
-func checkTail(data []byte, end int64, last uint64) error {
+// be there if all that is wrong is that a transaction of version torn, at most,
+// was torn.
+func checkTail(data []byte, end int64, torn uint64) error {
 	var zeros [4096]byte
 	run := 0
 	for pos := int(end); pos < len(data) && run < tailZeros; {
@@ -193,8 +203,8 @@ func checkTail(data []byte, end int64, last uint64) error {
 				continue
 			}
 			e, ok := parseEntry(data[pos:])
-			if ok && string(e.key) == badgerPrefix+"txn" && e.version >= last+2 && e.version < last+tailCommits {
-				return fmt.Errorf("%w: unreadable at offset %d, but commit %d follows %d", ErrDamaged, end, e.version, last)
+			if ok && string(e.key) == badgerPrefix+"txn" && e.version > torn && e.version < torn+tailCommits {
+				return fmt.Errorf("%w: unreadable at offset %d, but commit %d follows", ErrDamaged, end, e.version)
 			}
 		}
 	}

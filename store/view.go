@@ -8,8 +8,9 @@ import (
 // snapshot is a version somebody may be reading at. All Views of one version
 // share it. It holds one reference for being the current one.
 type snapshot struct {
-	version uint64
-	refs    atomic.Int64
+	version  uint64
+	overlays []*overlay // what may not be in Badger yet, the newest first
+	refs     atomic.Int64
 }
 
 // viewSet knows which versions are being read. Taking and releasing the current
@@ -24,15 +25,17 @@ type viewSet struct {
 
 // start makes version the current one of an empty set. discard is called with
 // the oldest version in use each time that changes, under the set's lock.
-func (s *viewSet) start(version uint64, discard func(uint64)) {
+func (s *viewSet) start(version uint64, overlays []*overlay, discard func(uint64)) {
 	s.discard = discard
-	s.advance(version)
+	s.advance(version, overlays)
 	discard(version)
 }
 
-// advance makes version the current one. Only the committer calls it.
-func (s *viewSet) advance(version uint64) {
-	next := &snapshot{version: version}
+// advance makes version the current one, read through the overlays. One goroutine
+// at a time calls it. A version may come again with fewer overlays, when what was
+// in them is in Badger.
+func (s *viewSet) advance(version uint64, overlays []*overlay) {
+	next := &snapshot{version: version, overlays: overlays}
 	next.refs.Store(1)
 	s.mu.Lock()
 	s.live = append(s.live, next)
