@@ -66,6 +66,7 @@ func (a *app) restore(ctx context.Context, sources []string, path string, req op
 	if err := daemon.Harden(); err != nil {
 		return err
 	}
+	daemon.LimitHeap(0) // it fills a database
 	secret, err := a.readSecret(ctx, a.source, path, false)
 	if err != nil {
 		return err

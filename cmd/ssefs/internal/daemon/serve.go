@@ -66,7 +66,7 @@ func open(ctx context.Context, cfg Config, s crypto.Secret, logger *slog.Logger,
 		Logger:   logger,
 		Note:     up.Note,
 	}
-	limitHeap(o.Memory)
+	LimitHeap(o.Memory)
 	o.Atime, o.AtimeDirs = atime(cfg.Options)
 	if cfg.Options.KMS == "off" {
 		o.KMS = kms.Off
@@ -94,8 +94,8 @@ func open(ctx context.Context, cfg Config, s crypto.Secret, logger *slog.Logger,
 // for a while. With a limit of 256 MiB the collector then ran without a pause and took half of all processor time.
 const heapLimit = 320 << 20
 
-// limitHeap bounds the Go heap, unless the environment does (GOMEMLIMIT). It grows with the memory that mount is given.
-func limitHeap(memory int64) {
+// LimitHeap bounds the Go heap, unless the environment does (GOMEMLIMIT). It grows with the memory that mount is given.
+func LimitHeap(memory int64) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(heapLimit + max(0, memory-volume.DefaultDirtyMemory))
 	}
