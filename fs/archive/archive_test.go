@@ -138,6 +138,8 @@ func sampleOf(seed uint64, n int, sizes []int, base *Base) *contents {
 	return c
 }
 
+func equal(a, b Entry) bool { return a.Version == b.Version && a.Same(b) }
+
 func same(t *testing.T, got, want *contents) {
 	t.Helper()
 	if got.begin.Volume != want.begin.Volume || got.begin.Version != want.begin.Version || !got.begin.Made.Equal(want.begin.Made) ||
@@ -147,10 +149,10 @@ func same(t *testing.T, got, want *contents) {
 	if !slices.EqualFunc(got.files, want.files, func(a, b File) bool { return a.Name == b.Name && bytes.Equal(a.Contents, b.Contents) }) {
 		t.Errorf("files %v, want %v", got.files, want.files)
 	}
-	if !slices.EqualFunc(got.listed, want.listed, Entry.Same) {
+	if !slices.EqualFunc(got.listed, want.listed, equal) {
 		t.Errorf("another listing")
 	}
-	if !slices.EqualFunc(got.records, want.records, Entry.Same) || !slices.EqualFunc(got.values, want.values, bytes.Equal) {
+	if !slices.EqualFunc(got.records, want.records, equal) || !slices.EqualFunc(got.values, want.values, bytes.Equal) {
 		t.Errorf("other records")
 	}
 }
@@ -188,7 +190,7 @@ func TestRoundTrip(t *testing.T) {
 					t.Error("the listing has another statement")
 				}
 				for _, w := range want.listed {
-					if e, err := l.Next(); err != nil || !e.Same(w) {
+					if e, err := l.Next(); err != nil || !equal(e, w) {
 						t.Fatalf("listing has %+v, want %+v: %v", e, w, err)
 					}
 				}

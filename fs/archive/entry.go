@@ -9,8 +9,8 @@ import (
 
 // summed is how many bytes of a value the listing has a checksum of: a sealed
 // block of a file, tag included. Everything in a store is sealed anew under a
-// random nonce each time, so that this tells two values of the same version
-// apart, which only stores that were copied and went different ways have. Reading
+// random nonce each time, so that this tells two values under one key apart, those of
+// the same version too, which stores have that were copied and went different ways. Reading
 // all of each value would make an incremental backup as slow as a full one.
 const summed = 4112
 
@@ -25,7 +25,10 @@ const (
 
 // Entry is a record as the listing has it.
 type Entry struct {
-	Key     []byte
+	Key []byte
+	// Version is the number of the commit that stored the record, or of a later one
+	// that it was brought into the database with. So a record that changed since a
+	// version is above that, and one that did not may be.
 	Version uint64
 	Size    uint64 // of the value, in bytes
 	Sum     uint32 // see Sum
@@ -36,9 +39,10 @@ func Sum(value []byte) uint32 {
 	return crc32.Checksum(value[:min(len(value), summed)], crc32.MakeTable(crc32.Castagnoli))
 }
 
-// Same tells whether two entries are of the same record with the same value.
+// Same tells whether two entries are of the same record with the same value. Its
+// version may have grown: see Version.
 func (e Entry) Same(o Entry) bool {
-	return e.Version == o.Version && e.Size == o.Size && e.Sum == o.Sum && bytes.Equal(e.Key, o.Key)
+	return e.Size == o.Size && e.Sum == o.Sum && bytes.Equal(e.Key, o.Key)
 }
 
 // appendEntry appends an entry of the listing that follows one with the key

@@ -53,7 +53,7 @@ func checkReaders(t *testing.T, b []byte) {
 		t.Fatalf("its listing: %v", listingErr)
 	}
 	for i, e := range listed {
-		if !e.Same(c.listed[i]) {
+		if !equal(e, c.listed[i]) {
 			t.Fatalf("entry %d is %+v and %+v", i, e, c.listed[i])
 		}
 	}

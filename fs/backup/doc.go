@@ -8,7 +8,9 @@
 // base, and like every backup the listing of all. It is right if each other
 // record of the store is in the base as it is now, whatever has become of the
 // store since: that is what Compare finds out, from the two listings. What the
-// base had and the listing has not was removed.
+// base had and the listing has not was removed. Versions of records that did not
+// change may grow, when the journal is brought into the database, and do not
+// count in the comparison.
 package backup
 
 import (

@@ -69,6 +69,23 @@ func (v *volume) open() {
 	})
 }
 
+// finish makes the store one that exists.
+func (v *volume) finish() {
+	v.t.Helper()
+	if err := errors.Join(v.dir.WriteFile(store.HeaderFile, []byte("{}")), v.dir.FinishCreate()); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// reopen closes the database and opens it again.
+func (v *volume) reopen() {
+	v.t.Helper()
+	if err := v.db.Close(); err != nil {
+		v.t.Fatal(err)
+	}
+	v.open()
+}
+
 // restored is a store made of a chain of backups.
 func (v *volume) restored(chain ...[]byte) *volume {
 	v.t.Helper()
