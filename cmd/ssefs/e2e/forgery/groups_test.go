@@ -71,7 +71,7 @@ func groups() []group {
 		}
 		return all
 	}
-	everything := func(s *site, f *forger, bucket string) []string {
+	allOf := func(s *site, f *forger, bucket string) []string {
 		keys := []string{keyOf(record.KindBucket, ino(s.is, bucket))}
 		for _, i := range append(below(s.is, bucket), below(s.was, bucket)...) {
 			keys = append(keys, owned(f.now, i)...)
@@ -127,12 +127,12 @@ func groups() []group {
 				}
 			}},
 		{name: "inodes of a bucket rolled back", old: "/KMS", fsck: []string{"/KMS:inode-set"},
-			forge: func(s *site, f *forger) { putBack(f, everything(s, f, "/KMS")[1:]) }},
+			forge: func(s *site, f *forger) { putBack(f, allOf(s, f, "/KMS")[1:]) }},
 		{name: "bucket rolled back", refuse: true, fsck: []string{":bucket-set"},
-			forge: func(s *site, f *forger) { putBack(f, everything(s, f, "/KMS")) }},
+			forge: func(s *site, f *forger) { putBack(f, allOf(s, f, "/KMS")) }},
 		{name: "bucket removed", refuse: true, fsck: []string{":bucket-set"},
 			forge: func(s *site, f *forger) {
-				for _, key := range everything(s, f, "/KMS") {
+				for _, key := range allOf(s, f, "/KMS") {
 					f.changes.Remove(key)
 				}
 			}},
