@@ -162,6 +162,7 @@ func groups() []group {
 
 // TestVolume attacks what a volume is made of: groups of records, those that mounting reads, and files.
 func TestVolume(t *testing.T) {
+	t.Parallel()
 	s := build(t, groupFiles, alterGroups)
 	t.Run("groups", func(t *testing.T) { testGroups(t, s) })
 	t.Run("rollback", func(t *testing.T) { testRollback(t, s) })

@@ -21,10 +21,11 @@ const attacksPerStore = 40
 
 // TestRandom attacks random stores in random ways. The same seed makes the same volumes and chooses in the same way.
 func TestRandom(t *testing.T) {
+	t.Parallel()
 	rounds, seed := number(t, "SSEFS_FORGERY_ROUNDS", 0), number(t, "SSEFS_FORGERY_SEED", 1)
 	each := attacksPerStore
 	if rounds == 0 {
-		rounds, each = 1, 12
+		rounds, each = 1, 8
 	}
 	counts := tally{}
 	for round := range rounds {

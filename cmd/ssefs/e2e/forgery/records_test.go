@@ -13,6 +13,7 @@ import (
 // TestRecords does each thing to a record of each kind that files and directories have, in each bucket: all of them in
 // one store, each to a file of its own. What is not attacked has to be as it was.
 func TestRecords(t *testing.T) {
+	t.Parallel()
 	s := build(t, prepare, change)
 	f := &forger{now: s.now, then: s.then, other: s.other, changes: raw.Changes{}}
 	var hit []target

@@ -47,6 +47,7 @@ func testVolumeRecords(t *testing.T, s *site) {
 // TestUnfinished does the same to the records of a store whose daemon was killed: of files without a name, and of data
 // that no map names yet.
 func TestUnfinished(t *testing.T) {
+	t.Parallel()
 	s := crash(t)
 	f := &forger{now: s.then, then: s.then, other: s.then}
 	counts := tally{}
