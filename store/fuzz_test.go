@@ -70,12 +70,35 @@ func FuzzScanWAL(f *testing.F) {
 	seedFiles(f, killed, "*"+extWAL)
 	f.Add([]byte{})
 	fuzzFile(f, func(t *testing.T, path string, size int64) {
-		last, end, err := scanWAL(path, 3)
+		last, end, err := scanWAL(path, 3, 0)
 		switch {
 		case err != nil && !errors.Is(err, ErrDamaged):
 			t.Error(err)
 		case err == nil && (last < 3 || end > max(size, fileHeaderSize)):
 			t.Errorf("a log of %d bytes ends at %d, with commit %d", size, end, last)
+		}
+	})
+}
+
+// FuzzReadJournal: likewise for a journal; what it says that was committed
+// follows one another.
+func FuzzReadJournal(f *testing.F) {
+	var generation [generationSize]byte
+	b := appendJournalHeader(nil, generation)
+	for version := range uint64(3) {
+		b = appendJournalEntry(b, generation, version+4, []batchEntry{{key: []byte("Ikey"), value: []byte("value")}, {key: []byte("Xkey"), del: true}})
+	}
+	f.Add(b)
+	f.Add(append(b, make([]byte, 4*journalSector)...))
+	fuzzFile(f, func(t *testing.T, path string, _ int64) {
+		entries, err := readJournalFile(path)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			t.Error(err)
+		}
+		for i := range entries {
+			if i > 0 && entries[i].version != entries[i-1].version+1 {
+				t.Errorf("commit %d follows %d", entries[i].version, entries[i-1].version)
+			}
 		}
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"ssefs/cmd/ssefs/e2e/drive"
@@ -14,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestWriteAheadLog attacks the log of a store whose daemon was killed. What is cut off its end cannot be told from what
+// TestWriteAheadLog attacks the logs and journals of a store whose daemon was killed. What is cut off its end cannot be told from what
 // was never written; so the volume is as it was after some commit of the last mount, all of it, or is not mounted.
 func TestWriteAheadLog(t *testing.T) {
 	t.Parallel()
@@ -41,13 +43,7 @@ func TestWriteAheadLog(t *testing.T) {
 	d.Kill()
 	store := filepath.Join(drive.Dir(t), "store")
 	copyStore(t, d.Store(), store)
-	logs, err := filepath.Glob(filepath.Join(store, "db", "*.mem"))
-	if err != nil || len(logs) == 0 {
-		t.Fatalf("%d write-ahead logs, %v", len(logs), err)
-	}
-	file := logs[0] // the next one may have been made, and is empty
-	sound := expect.Read(t, file)
-	used := len(bytes.TrimRight(sound, "\x00"))
+	logs := usedLogs(t, store)
 	r := rand.New(rand.NewPCG(number(t, "SSEFS_FORGERY_SEED", 1), 2))
 	rounds := 8
 	if everything() {
@@ -55,7 +51,9 @@ func TestWriteAheadLog(t *testing.T) {
 	}
 	counts := tally{}
 	for range rounds {
-		forged := bytes.Clone(sound)
+		file := slices.Sorted(keysOf(logs))[r.IntN(len(logs))]
+		forged := bytes.Clone(logs[file])
+		used := len(bytes.TrimRight(forged, "\x00"))
 		at := r.IntN(used)
 		what := fmt.Sprintf("flip at %d", at)
 		switch r.IntN(4) {
@@ -68,7 +66,7 @@ func TestWriteAheadLog(t *testing.T) {
 			what = fmt.Sprintf("zeros from %d", at)
 		}
 		v := newVictim(t, store, d.KeyFile())
-		expect.OK(t, os.WriteFile(filepath.Join(v.store, "db", filepath.Base(file)), forged, 0o600), "write the log")
+		expect.OK(t, os.WriteFile(filepath.Join(v.store, file), forged, 0o600), "write the log")
 		report := v.fsckAnyway()
 		how := "refused"
 		if v.mountAnyway() {
@@ -76,7 +74,7 @@ func TestWriteAheadLog(t *testing.T) {
 			v.unmount()
 			i := found.oneOf(states)
 			if i < 0 {
-				t.Errorf("%s: the volume is in no state that it was in", what)
+				t.Errorf("%s: %s: the volume is in no state that it was in", file, what)
 				v.keep(t.Name())
 			}
 			how = "earlier"
@@ -84,12 +82,31 @@ func TestWriteAheadLog(t *testing.T) {
 				how = "newest"
 			}
 		} else if report.code != fsckErrors {
-			t.Errorf("%s: it is not mounted, and fsck exits with %d: %s", what, report.code, report.text)
+			t.Errorf("%s: %s: it is not mounted, and fsck exits with %d: %s", file, what, report.code, report.text)
 		}
-		counts.add("write-ahead log", how)
+		counts.add(fileKind(file), how)
 		v.remove()
 	}
 	counts.report(t)
+}
+
+// usedLogs returns the write-ahead logs and journals of a store in which there is something.
+func usedLogs(t *testing.T, store string) map[string][]byte {
+	t.Helper()
+	logs := map[string][]byte{}
+	for _, file := range storeFiles(t, store) {
+		if filepath.Ext(file) != ".mem" && !strings.HasPrefix(file, "journal.") {
+			continue
+		}
+		b := expect.Read(t, filepath.Join(store, file))
+		if len(bytes.TrimRight(b, "\x00")) > 0 {
+			logs[file] = b
+		}
+	}
+	if len(logs) == 0 {
+		t.Fatalf("a store whose daemon was killed has no log")
+	}
+	return logs
 }
 
 // oneOf returns the newest of some states that all answers are those of, or -1.

@@ -6,7 +6,6 @@ package raw
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -52,7 +51,7 @@ func (r Records) Keys(prefix string) []string {
 
 // Read returns all records of a store that nobody has open. It leaves the database with what was in its logs in tables.
 func Read(store string) (records Records, err error) {
-	db, err := open(filepath.Join(store, "db"))
+	db, err := open(store)
 	if err != nil {
 		return nil, err
 	}
@@ -76,53 +75,23 @@ func Read(store string) (records Records, err error) {
 // Change changes records of a store behind its back: under the newest timestamp there is, so that it does not show in
 // that.
 func Change(store string, changes Changes) (err error) {
-	db, err := open(filepath.Join(store, "db"))
+	db, err := open(store)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	w := db.NewManagedWriteBatch()
 	defer w.Cancel()
-	version := db.MaxVersion()
-	for _, key := range slices.Sorted(maps.Keys(changes)) {
-		if value := changes[key]; value == nil {
-			err = w.DeleteAt([]byte(key), version)
-		} else {
-			err = w.SetEntryAt(badger.NewEntry([]byte(key), []byte(*value)), version)
-		}
-		if err != nil {
-			return fmt.Errorf("record %x: %w", key, err)
-		}
+	if err := apply(w, changes, db.MaxVersion()); err != nil {
+		return err
 	}
 	return w.Flush()
 }
 
-// Rebuild makes the database of a store anew, with these records only.
-func Rebuild(store string, records Records) (err error) {
+// open opens the database of a store, and takes up its journals. What a killed process has made and not begun to use,
+// Badger does not open.
+func open(store string) (*badger.DB, error) {
 	dir := filepath.Join(store, "db")
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	db, err := open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	w := db.NewManagedWriteBatch()
-	defer w.Cancel()
-	for key, r := range records {
-		if err := w.SetEntryAt(badger.NewEntry([]byte(key), []byte(r.Value)), r.Version); err != nil {
-			return fmt.Errorf("record %x: %w", key, err)
-		}
-	}
-	return w.Flush()
-}
-
-// open opens a database. What a killed process has made and not begun to use, Badger does not open.
-func open(dir string) (*badger.DB, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -138,7 +107,7 @@ func open(dir string) (*badger.DB, error) {
 			}
 		}
 	}
-	return badger.OpenManaged(badger.DefaultOptions(dir).
+	db, err := badger.OpenManaged(badger.DefaultOptions(dir).
 		WithLogger(nil).
 		WithMetricsEnabled(false).
 		WithDetectConflicts(false).
@@ -148,4 +117,11 @@ func open(dir string) (*badger.DB, error) {
 		WithValueThreshold(8 << 10).
 		WithValueLogFileSize(64 << 20).
 		WithNumCompactors(2))
+	if err != nil {
+		return nil, err
+	}
+	if err := fold(store, db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
 }
