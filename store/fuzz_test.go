@@ -134,9 +134,8 @@ func FuzzDiscardTable(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer table.close()
 		dead, err := table.read()
-		if err != nil || int64(len(dead)) > size/discardSlotSize {
+		if err = errors.Join(err, table.close()); err != nil || int64(len(dead)) > size/discardSlotSize {
 			t.Errorf("%d files in %d bytes, %v", len(dead), size, err)
 		}
 	})
