@@ -77,7 +77,7 @@ func (r *repairer) headWrong() bool {
 	}
 	want := r.head
 	want.Inodes, want.Blocks, want.BucketSet = inodes, blocks, r.bucketSet
-	return want != r.stored || want.Version != r.view.Version()
+	return want != r.stored || want.Version != r.view.Version() || want.Epoch != want.Version
 }
 
 // bucketSize is about what a bucket record takes.

@@ -186,6 +186,9 @@ func (r *repairer) settleBuckets() error {
 	if !r.headFound {
 		r.head.NextInode = max(r.head.NextInode, r.maxInode+1)
 	}
+	if r.headFound && r.maxRecord >= r.head.NextRecord {
+		r.note(Counted, 0, "data record %d is in use, the volume's next number is %d", r.maxRecord, r.head.NextRecord)
+	}
 	r.head.NextRecord = max(r.head.NextRecord, r.maxRecord+1)
 	return nil
 }
