@@ -58,14 +58,15 @@ func (d *Dir) MendDatabase(ctx context.Context) (losses []Loss, kept string, err
 	if !errors.Is(err, ErrDamaged) {
 		return nil, "", err
 	}
-	if err := os.MkdirAll(path, dirPerm); err != nil {
-		return nil, "", fmt.Errorf("store: %w", err)
-	}
 	if err := os.Mkdir(mending, dirPerm); err != nil {
 		return nil, "", fmt.Errorf("store: %w", err)
 	}
 	c := rescueCopy{from: path, to: filepath.Join(mending, nameDB), link: os.Link}
 	if err := c.make(); err != nil {
+		return nil, "", errors.Join(err, os.RemoveAll(mending))
+	}
+	if entries, _ := readJournal(d.path); len(c.tables) == 0 && c.walSize == 0 && len(entries) == 0 {
+		err := fmt.Errorf("%w: nothing can be read of the database: restore a backup", ErrDamaged)
 		return nil, "", errors.Join(err, os.RemoveAll(mending))
 	}
 	if kept, err = d.exchange(c.to, mending); err != nil {

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"errors"
+	"slices"
 
 	"ssefs/fs/record"
 )
@@ -273,13 +274,20 @@ func (r *repairer) unname(n *inode) error {
 	})
 }
 
-// settleDirs has nothing else to do than to see that the root is a directory.
+// settleDirs refuses to go on where a repair would make an empty volume of one
+// that nobody knows what was in, and where the root is no directory.
 func (r *repairer) settleDirs() error {
+	if !r.headFound && !slices.ContainsFunc(r.inodes.list, func(n inode) bool { return n.flags&(flagUnreadable|flagMade) == 0 }) {
+		return ErrNothing
+	}
 	if root := r.inodes.find(rootInode); root.dir < 0 {
 		return errRoot
 	}
 	return nil
 }
+
+// ErrNothing is returned for a volume of which there is nothing left to repair.
+var ErrNothing = errors.New("no inode of the volume can be read: there is nothing to repair; restore a backup")
 
 // errRoot is returned for a root that is something else than a directory.
 var errRoot = errors.New("the root is no directory: nothing can be repaired")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"ssefs/cmd/ssefs/internal/exit"
+	"ssefs/crypto"
 	"ssefs/fs/volume"
 	"ssefs/store"
 )
@@ -20,6 +21,8 @@ func Explain(path string, err error) error {
 		return exit.Errorf(exit.NoStore, "%s is not a store", path)
 	case errors.Is(err, store.ErrNotEmpty):
 		return exit.Errorf(exit.NoStore, "%s is not empty: a store is made in a new or an empty directory", path)
+	case errors.Is(err, store.ErrDamaged): // of what there is before the database, it is the header that is missing
+		return explainHeader(err)
 	}
 	return err
 }
@@ -34,4 +37,12 @@ func explainDamage(path string, err error) error {
 	}
 	return fmt.Errorf("%w; 'ssefs fsck %s' says more and can repair, 'ssefs fsck --salvage DIR %s' copies out what can still be read; or 'ssefs restore' a backup",
 		err, path, path)
+}
+
+// explainHeader adds the ways out to the error of a volume header that cannot be used. Others stay as they are.
+func explainHeader(err error) error {
+	if !errors.Is(err, crypto.ErrHeaderDamaged) && !errors.Is(err, store.ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w; without it nothing can be decrypted: put a copy of it back, or 'ssefs restore' a backup", err)
 }

@@ -48,7 +48,7 @@ func (r *Rescue) open(work string, secret crypto.Secret, o Options) error {
 	}
 	header, err := crypto.ParseHeader(text)
 	if err != nil {
-		return fmt.Errorf("%s/%s: %w", r.path, store.HeaderFile, err)
+		return explainHeader(fmt.Errorf("%s/%s: %w", r.path, store.HeaderFile, err))
 	}
 	if r.root, _, err = header.Unlock(secret); err != nil {
 		return fmt.Errorf("unlock %s: %w", r.path, err)

@@ -130,7 +130,7 @@ func (s *Session) unlock(secret crypto.Secret) error {
 		return fmt.Errorf("read the volume header: %w", err)
 	}
 	if s.header, err = crypto.ParseHeader(text); err != nil {
-		return fmt.Errorf("%s/%s: %w", s.path, store.HeaderFile, err)
+		return explainHeader(fmt.Errorf("%s/%s: %w", s.path, store.HeaderFile, err))
 	}
 	return s.unlockWith(secret)
 }
