@@ -196,7 +196,12 @@ func padSector(buf []byte, start int) []byte {
 func parseJournal(data []byte) ([]journalEntry, error) {
 	if len(data) < journalSector || !bytes.HasPrefix(data, []byte(journalMagic)) ||
 		crc32.Checksum(data[:journalHeader-checksumSize], castagnoli()) != binary.BigEndian.Uint32(data[journalHeader-checksumSize:]) {
-		return nil, nil // not used yet, or its first entry is not whole
+		// Not used yet, or a crash came between the first entry and this sector. Of a
+		// sector a crash leaves the old or the new.
+		if first := data[:min(len(data), journalSector)]; !bytes.Equal(first, make([]byte, len(first))) {
+			return nil, fmt.Errorf("%w: it does not begin as a journal does", ErrDamaged)
+		}
+		return nil, nil
 	}
 	var generation [generationSize]byte
 	copy(generation[:], data[len(journalMagic):])

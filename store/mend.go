@@ -65,7 +65,7 @@ func (d *Dir) MendDatabase(ctx context.Context) (losses []Loss, kept string, err
 	if err := c.make(); err != nil {
 		return nil, "", errors.Join(err, os.RemoveAll(mending))
 	}
-	if entries, _ := readJournal(d.path); len(c.tables) == 0 && c.walSize == 0 && len(entries) == 0 {
+	if entries, _ := readJournal(d.path); len(c.tables) == 0 && c.walSize == 0 && (len(entries) == 0 || entries[0].version > 1) {
 		err := fmt.Errorf("%w: nothing can be read of the database: restore a backup", ErrDamaged)
 		return nil, "", errors.Join(err, os.RemoveAll(mending))
 	}

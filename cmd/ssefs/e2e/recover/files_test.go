@@ -60,7 +60,7 @@ func (s *site) foreign(path string, b []byte) []byte {
 func (s *site) databaseFiles() []string {
 	s.t.Helper()
 	var files []string
-	for _, pattern := range []string{"db/*", "head", "keystore.*"} {
+	for _, pattern := range []string{"db/*", "head", "keystore.*", "journal.*"} {
 		found, err := filepath.Glob(filepath.Join(s.store, pattern))
 		expect.OK(s.t, err, "list the store")
 		for _, path := range found {
@@ -88,7 +88,7 @@ func TestDamagedFiles(t *testing.T) {
 		} else {
 			expect.OK(t, os.WriteFile(c.path, b, 0o600), "damage %s", what)
 		}
-		s.lossy = filepath.Ext(c.path) == ".mem"
+		s.lossy = filepath.Ext(c.path) == ".mem" || strings.Contains(c.path, "journal")
 		s.ordeal(what)
 		if t.Failed() {
 			t.Fatalf("with %s", what)
@@ -96,18 +96,25 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
-// crash makes the store one whose daemon was killed, so that there is a write-ahead log.
+// crash makes the store one whose daemon was killed, so that there are a write-ahead log and a journal.
 func (s *site) crash() {
 	s.t.Helper()
 	d := drive.New(s.t, drive.Options{Store: s.store, KeyFile: s.key, Private: true})
 	d.Damaged()
 	point := s.point
 	s.point = d.Mountpoint()
-	s.fill(3)
-	s.point = point
-	if r := drive.CLI(s.t, "sync", d.Mountpoint()); r.Code != 0 {
-		s.t.Fatalf("sync: exit %d: %s", r.Code, r.Stderr)
+	sync := func() {
+		if r := drive.CLI(s.t, "sync", d.Mountpoint()); r.Code != 0 {
+			s.t.Fatalf("sync: exit %d: %s", r.Code, r.Stderr)
+		}
 	}
+	s.fill(3)
+	sync()
+	for n := range uint64(5) { // small changes, for the journal
+		s.write(fmt.Sprintf("aes/last%d", n), expect.Random(n, 300))
+		sync()
+	}
+	s.point = point
 	d.Kill()
 	expect.OK(s.t, os.RemoveAll(s.kept), "remove the older state")
 	drive.Must(s.t, "cp", "-a", "--sparse=always", s.store, s.kept)
@@ -130,19 +137,16 @@ func (s *site) choose() []chosen {
 		return slices.DeleteFunc(all, func(c chosen) bool { return !strings.Contains(c.path, part) })
 	}
 	random(1).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	// Two of the tables and of the write-ahead logs, one of each other kind of file.
-	count := make(map[string]int)
+	left := map[string]int{".sst": 2, ".mem": 1, ".vlog": 1, "MANIFEST": 1, "journal": 1, "keystore": 1}
 	return slices.DeleteFunc(all, func(c chosen) bool {
-		kind := filepath.Ext(c.path)
-		if kind == "" || strings.HasPrefix(filepath.Base(c.path), "keystore") {
-			kind = filepath.Base(c.path)
+		kind := filepath.Base(c.path)
+		if ext := filepath.Ext(kind); left[ext] > 0 {
+			kind = ext
+		} else {
+			kind = strings.TrimSuffix(kind, ext)
 		}
-		count[kind]++
-		few := 1
-		if kind == ".sst" || kind == ".mem" {
-			few = 2
-		}
-		return count[kind] > few
+		left[kind]--
+		return left[kind] < 0
 	})
 }
 

@@ -36,8 +36,8 @@ type site struct {
 	base, store, point, key string
 	kept                    string // the store in good order
 	files                   map[string][][]byte
-	// lossy says that files may be gone without anything that tells: after a repair, or when the write-ahead log is
-	// gone, which leaves an older state of the store.
+	// lossy says that files may be gone without anything that tells: after a repair, or when the write-ahead log or
+	// the journal is gone, which leaves an older state of the store.
 	lossy bool
 }
 

@@ -77,7 +77,7 @@ func (s *site) damageRecords(r *rand.Rand) string {
 // TestDamagedRecords damages records that no file of the database tells the damage of.
 func TestDamagedRecords(t *testing.T) {
 	s := newSite(t)
-	for seed := range rounds(t, 4) {
+	for seed := range rounds(t, 3) {
 		s.renew()
 		what := fmt.Sprintf("seed %d: %s", seed, s.damageRecords(random(100+seed)))
 		s.ordeal(what)
@@ -91,11 +91,11 @@ func TestDamagedRecords(t *testing.T) {
 func TestKilledRepair(t *testing.T) {
 	s := newSite(t)
 	s.lossy = true // what a repair gives up is in its own report
-	for seed := range rounds(t, 3) {
+	for seed := range rounds(t, 2) {
 		s.renew()
 		r := random(200 + seed)
 		what := fmt.Sprintf("seed %d: %s", seed, s.damageRecords(r))
-		for range 4 {
+		for range 3 {
 			s.killedRepair(time.Duration(r.IntN(120)) * time.Millisecond)
 		}
 		s.ordeal(what)
