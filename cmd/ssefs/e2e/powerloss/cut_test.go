@@ -46,21 +46,24 @@ func cutRound(t *testing.T, seed uint64, points int) {
 	w.start()
 	const changes = 100
 	w.run(changes)
-	d.Remount()
+	w.rarely(func() { d.Remount() })
 	w.run(changes)
 	w.syncAll()
 	d.Kill()
-	d.Mount()
+	w.rarely(func() { d.Mount() })
+	if seed%4 == 1 {
+		w.removeTree()
+	}
 	w.run(changes)
 	if w.err != nil {
 		t.Fatalf("the workload failed: %v", w.err)
 	}
+	w.rarely(d.Unmount)
 	end := disk.position()
-	d.Unmount()
 	check(t, w, d.KeyFile(), chooseCuts(w, seed, end, points))
 }
 
-// chooseCuts returns power failures anywhere, and right after something was acknowledged.
+// chooseCuts returns power failures anywhere, right after something was acknowledged, and within what happens rarely.
 func chooseCuts(w *workload, seed uint64, end, n int) []cut {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	promise := disk.Named
@@ -70,8 +73,12 @@ func chooseCuts(w *workload, seed uint64, end, n int) []cut {
 	cuts := []cut{{end, seed, promise}}
 	for len(cuts) < n {
 		c := cut{rng.IntN(end + 1), rng.Uint64(), promise}
-		if rng.IntN(2) == 0 {
+		switch k := rng.IntN(4); {
+		case k < 2:
 			c.position = w.acks[rng.IntN(len(w.acks))]
+		case k == 2 && len(w.rare) > 0:
+			r := w.rare[rng.IntN(len(w.rare))]
+			c.position = r[0] + rng.IntN(r[1]-r[0]+1)
 		}
 		cuts = append(cuts, c)
 	}
@@ -92,7 +99,11 @@ func check(t *testing.T, w *workload, keyFile string, cuts []cut) {
 			failed++
 		}
 	}
-	t.Logf("%d of %d points checked, %d failed", checked, len(cuts), failed)
+	positions := map[int]bool{}
+	for _, c := range cuts[:checked] {
+		positions[c.position] = true
+	}
+	t.Logf("%d of %d points checked, after %d different changes, %d failed", checked, len(cuts), len(positions), failed)
 }
 
 // memory mounts a file system in memory, where a store needs no time to open: nothing is cut any more.

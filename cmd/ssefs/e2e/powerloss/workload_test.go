@@ -33,6 +33,18 @@ type workload struct {
 	count int
 	err   error
 	live  []string // files that can be removed
+	// rare are the parts of the disk's log in which happened what takes few of its changes: a mount, an unmount, a
+	// collection.
+	rare [][2]int
+}
+
+// rarely runs what happens rarely, and notes when.
+func (w *workload) rarely(f func()) {
+	begin := w.disk.position()
+	f()
+	if end := w.disk.position(); end > begin {
+		w.rare = append(w.rare, [2]int{begin, end})
+	}
 }
 
 func newWorkload(t testing.TB, d *drive.Drive, disk *testDisk, seed uint64) *workload {
@@ -146,6 +158,8 @@ func (w *workload) run(n int) {
 			w.setPolicy()
 		case k < 93:
 			w.mkdir(b, synced)
+		case k < 94:
+			w.rarely(w.collect)
 		case k < 96:
 			w.syncAll()
 		default:
@@ -320,6 +334,13 @@ func (w *workload) writeBack() {
 	}
 	w.do("syncfs", unix.Syncfs(int(f.Fd())))
 	_ = f.Close() // nothing was written through it
+}
+
+// collect has the store give space back.
+func (w *workload) collect() {
+	if r := drive.CLI(w.t, "gc", w.d.Mountpoint()); r.Code != 0 {
+		w.do("ssefs gc", fmt.Errorf("exit %d: %s", r.Code, r.Stderr))
+	}
 }
 
 // removeTree makes a tree with a big file in it, synced, and removes it.
