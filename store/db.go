@@ -376,19 +376,27 @@ func (db *DB) closeBadger() (ended bool, err error) {
 	go func() {
 		done <- guard(db.bdb.Close, nil)
 	}()
+	// What was committed is in the logs, and flushed at the next opening if it
+	// cannot be now.
+	flushFailed := db.badger.flushFailed
 	var patience <-chan time.Time
 	if db.faulted.Load() {
-		timer := time.NewTimer(db.patience)
-		defer timer.Stop()
-		patience = timer.C
+		patience = time.After(db.patience)
 	}
-	select {
-	case err := <-done:
-		if err != nil {
-			err = fmt.Errorf("closing the database: %w", err)
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				err = fmt.Errorf("closing the database: %w", err)
+			}
+			return true, err
+		case <-flushFailed:
+			flushFailed = nil
+			if patience == nil {
+				patience = time.After(db.patience)
+			}
+		case <-patience:
+			return false, fmt.Errorf("%w: the database could not be closed after an earlier error", ErrIO)
 		}
-		return true, err
-	case <-patience:
-		return false, fmt.Errorf("%w: the database could not be closed after an earlier error", ErrIO)
 	}
 }

@@ -18,17 +18,25 @@ type badgerLogger struct {
 	// log. See DB.await.
 	syncFailed chan struct{}
 	failOnce   sync.Once
+	// flushFailed is closed when Badger reports that it could not flush a memtable,
+	// which it tries again and again, also when it is closed.
+	flushFailed chan struct{}
+	flushOnce   sync.Once
 	// rewriting is called when garbage collection begins to rewrite a file.
 	rewriting func()
 }
 
 func newBadgerLogger(log *slog.Logger) *badgerLogger {
-	return &badgerLogger{log: log, syncFailed: make(chan struct{}), rewriting: func() {}}
+	return &badgerLogger{log: log, syncFailed: make(chan struct{}), flushFailed: make(chan struct{}), rewriting: func() {}}
 }
 
 // syncFailure is how the message about a failed value log sync begins (value.go
 // in Badger v4.9.6; TestValueLogSyncFailureIsNoticed watches over it).
 const syncFailure = "Error while curlf sync"
+
+// flushFailure is how the message about a failed flush begins (db.go in Badger
+// v4.9.6).
+const flushFailure = "error flushing memtable to disk"
 
 // rewriteBegins is how the message begins that garbage collection writes just
 // before it asks for the last version (value.go, valueLog.rewrite).
@@ -51,6 +59,9 @@ func (l *badgerLogger) Errorf(format string, args ...any) {
 		}
 	}
 	l.log.Warn("badger: " + message(format, args))
+	if strings.HasPrefix(format, flushFailure) {
+		l.flushOnce.Do(func() { close(l.flushFailed) })
+	}
 	if strings.HasPrefix(format, syncFailure) {
 		l.failOnce.Do(func() { close(l.syncFailed) })
 		runtime.Goexit()

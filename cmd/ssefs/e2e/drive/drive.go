@@ -149,5 +149,15 @@ func (d *Drive) Log() string {
 	return string(b)
 }
 
+// Output returns what the daemons of this drive have printed, which is not their log.
+func (d *Drive) Output() string {
+	d.t.Helper()
+	b, err := os.ReadFile(d.logFile + ".out")
+	if err != nil {
+		d.t.Fatalf("read the daemon's output: %v", err)
+	}
+	return string(b)
+}
+
 // Damaged says that the test damages the store on purpose: the check at its end may then report errors.
 func (d *Drive) Damaged() { d.damaged = true }

@@ -17,6 +17,9 @@ func (t *tree) Open(_ <-chan struct{}, _ *gofuse.OpenIn, out *gofuse.OpenOut) go
 func (t *tree) Read(_ <-chan struct{}, in *gofuse.ReadIn, buf []byte) (gofuse.ReadResult, gofuse.Status) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if s, fails := t.fails(Read); fails {
+		return nil, s
+	}
 	n := t.now.file(in.NodeId).read(buf, int64(in.Offset))
 	return gofuse.ReadResultData(buf[:n]), gofuse.OK
 }
@@ -30,6 +33,11 @@ func (t *tree) Write(_ <-chan struct{}, in *gofuse.WriteIn, data []byte) (uint32
 	}
 	if t.mark(in.Pid, t.of("write", in.NodeId)) {
 		return 0, gofuse.EINTR
+	}
+	if len(data) > 1 && in.WriteFlags&gofuse.WRITE_CACHE == 0 {
+		if _, short := t.fails(Short); short {
+			data = data[:len(data)/2]
+		}
 	}
 	t.do(change{kind: write, node: in.NodeId, off: int64(in.Offset), data: slices.Clone(data)})
 	return uint32(len(data)), gofuse.OK

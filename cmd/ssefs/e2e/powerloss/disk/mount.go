@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	gofuse "github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 )
 
 // Disk is the file system, mounted.
@@ -73,35 +72,4 @@ func (d *Disk) Cut(position int, seed uint64, promise Promise, name, dir string)
 	d.replay.log = log
 	d.replay.advance(position)
 	return d.replay.cut(seed).exportPath(name, dir)
-}
-
-// Call is a kind of request that can be made to fail.
-type Call string
-
-// The calls.
-const (
-	Write Call = "write" // write, and writing mapped pages back
-	Sync  Call = "sync"  // fsync and fdatasync, of files and directories
-	Make  Call = "make"  // making files and making them longer
-)
-
-// Fault makes calls fail: after Skip calls of the kind, Count times, with Errno.
-type Fault struct {
-	Call        Call
-	Skip, Count int
-	Errno       unix.Errno
-}
-
-// Inject makes calls fail from now on, in place of an earlier fault.
-func (d *Disk) Inject(f Fault) {
-	d.tree.mu.Lock()
-	defer d.tree.mu.Unlock()
-	d.tree.fault, d.tree.failed = f, 0
-}
-
-// Failed returns how many calls have failed since the fault was injected.
-func (d *Disk) Failed() int {
-	d.tree.mu.Lock()
-	defer d.tree.mu.Unlock()
-	return d.tree.failed
 }

@@ -47,20 +47,6 @@ func (t *tree) mark(thread uint32, what func() string) (undone bool) {
 	return t.marks.mark(thread, what)
 }
 
-// fails tells whether a call is to fail, and how. Guarded by mu.
-func (t *tree) fails(call Call) (gofuse.Status, bool) {
-	switch {
-	case t.fault.Call != call || t.fault.Count == 0:
-		return gofuse.OK, false
-	case t.fault.Skip > 0:
-		t.fault.Skip--
-		return gofuse.OK, false
-	}
-	t.fault.Count--
-	t.failed++
-	return gofuse.Status(t.fault.Errno), true
-}
-
 // attr describes a file. Guarded by mu.
 func (t *tree) attr(node uint64, out *gofuse.Attr) {
 	f := t.now.file(node)
@@ -161,6 +147,9 @@ func (t *tree) Rename(_ <-chan struct{}, in *gofuse.RenameIn, name, newName stri
 		return gofuse.EINVAL
 	case !ok:
 		return gofuse.ENOENT
+	}
+	if s, fails := t.fails(Name); fails {
+		return s
 	}
 	if t.mark(in.Pid, named("rename", newName)) {
 		return gofuse.EINTR
