@@ -130,9 +130,20 @@ func (p *past) attack(t *testing.T, r *rand.Rand, i int, counts tally) {
 		t.Logf("%s: %d records: %s", j.name, len(j.changes), how)
 	}
 	if t.Failed() {
+		for key, value := range j.changes {
+			t.Logf("record %x: %d bytes, now %d", key, len(p.now()[key].Value), size(value))
+		}
 		v.keep(fmt.Sprintf("%s-%d", t.Name(), i))
 		t.Fatalf("%s: see above", j.name)
 	}
+}
+
+// size returns how long a value is, -1 if there is none.
+func size(value *string) int {
+	if value == nil {
+		return -1
+	}
+	return len(*value)
 }
 
 // strikes attacks some records of any kind, each alone.
