@@ -310,8 +310,10 @@ func (f *fileSurvey) settleData(data, packs []record.Key) {
 			if packed {
 				f.drops = append(f.drops, record.PackKey(f.ino, id))
 			}
-		case f.broken && (!f.headFound || id < f.head.NextRecord):
-		case f.swept && f.below(id):
+		case f.broken && (!f.headFound || id < f.head.NextRecord), f.swept && f.below(id):
+			if packed {
+				f.dropUnreadable(id)
+			}
 		default:
 			unlisted++
 			f.drop = append(f.drop, record.DataKey(f.ino, id))
@@ -330,6 +332,18 @@ func (f *fileSurvey) settleData(data, packs []record.Key) {
 
 // below reports whether a sweep that is due deletes a data record.
 func (f *fileSurvey) below(id uint64) bool { return id < f.orphans[f.ino].below }
+
+// dropUnreadable drops a pack record that cannot be read, of a data record that
+// stays though the map, as far as it can be read, does not name it. The volume
+// gets along without it.
+func (f *fileSurvey) dropUnreadable(id uint64) {
+	p, err := read(f.repairer, record.PackKey(f.ino, id), record.DecodePack)
+	if err == nil && !f.tooNew(p.Version) {
+		return
+	}
+	f.note(Lost, f.ino, "pack record %d", id)
+	f.drop = append(f.drop, record.PackKey(f.ino, id))
+}
 
 // dropPack drops a pack record without a data record.
 func (f *fileSurvey) dropPack(id uint64) {
