@@ -193,6 +193,9 @@ func (db *DB) awaitCheckpoint() error {
 			return err
 		}
 		db.journal.done.Wait()
+		if db.closed.Load() {
+			return ErrClosed
+		}
 	}
 	return nil
 }
@@ -227,13 +230,17 @@ func (db *DB) checkpoint(o *overlay) error {
 }
 
 // checkpointer brings frozen overlays into Badger, and active ones that are old
-// enough, until ctx ends.
+// enough, until ctx ends, which is when the database is being closed.
 func (db *DB) checkpointer(ctx context.Context) {
 	tick := time.NewTicker(checkpointTick)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			// Nobody else ends a checkpoint that is waited for.
+			db.journalMu.Lock()
+			db.journal.done.Broadcast()
+			db.journalMu.Unlock()
 			return
 		case <-tick.C:
 		case <-db.journal.wanted:
@@ -279,10 +286,11 @@ func (db *DB) endCheckpoint(err error) {
 // checkpointer has ended, and reports whether it could: not after a failure.
 // Guarded by journalMu.
 func (db *DB) emptyJournal() (bool, error) {
+	j := &db.journal
+	defer j.done.Broadcast() // commits that wait were too late
 	if db.failure.Load() != nil || db.opt.Access == ReadOnly {
 		return false, nil
 	}
-	j := &db.journal
 	for _, o := range []**overlay{&j.frozen, &j.active} {
 		if *o == nil {
 			continue

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // journalEntries makes n entries from version first on.
@@ -332,6 +333,59 @@ func TestCheckpointFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	v = db.View()
+	if got, err := get(v, "a"); err != nil || string(got) != "1" {
+		t.Errorf("after opening again: %q, %v", got, err)
+	}
+	v.Release()
+	if err := closeBoth(d, db); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCloseWhileACheckpointIsAwaited: reclaiming and commits wait for one that
+// nobody makes any more.
+func TestCloseWhileACheckpointIsAwaited(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	d, db, err := create(path, testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, db, "a", []byte("1"))
+	db.stop() // the checkpointer is gone
+	db.background.Wait()
+	db.journalMu.Lock()
+	err = db.freeze()
+	db.journalMu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var big Batch
+	big.Put([]byte("b"), make([]byte, journalEntryLimit))
+	ended := make(chan error, 2)
+	go func() {
+		_, err := db.Commit(&big)
+		ended <- err
+	}()
+	go func() { ended <- db.Reclaim(t.Context(), nil) }()
+	for waiting := false; !waiting; { // until both are where they wait, or came too late
+		time.Sleep(time.Millisecond)
+		waiting = db.journalMu.TryLock()
+	}
+	db.closed.Store(true)
+	db.journal.done.Broadcast()
+	db.journalMu.Unlock()
+	for range 2 {
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("what waited: %v", err)
+		}
+	}
+	if err := closeBoth(d, db); err != nil {
+		t.Fatal(err)
+	}
+	if d, db, err = create(path, testOptions()); err != nil {
+		t.Fatal(err)
+	}
+	v := db.View()
 	if got, err := get(v, "a"); err != nil || string(got) != "1" {
 		t.Errorf("after opening again: %q, %v", got, err)
 	}
