@@ -4,6 +4,7 @@
     make_v1.py whole DRIVE CONTENTS   writes files of all kinds, and the SHA-256 of each into the file CONTENTS
     make_v1.py basic DRIVE CONTENTS   writes only those that every bucket has
     make_v1.py crash DRIVE PID        kills the daemon PID while it stores data, and a file is open that has no name
+    make_v1.py journal DRIVE CONTENTS PID   changes files, syncs each, and kills the daemon PID
     make_v1.py list DRIVE CONTENTS    prints the list as JSON, after a comparison with CONTENTS
 
 In the list, names are percent-encoded, times are nanoseconds since 1970, and extended attributes hexadecimal. "data" has
@@ -18,6 +19,7 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 import urllib.parse
 
 BLOCK = 4096
@@ -203,6 +205,37 @@ def crash(root, pid):
     os.kill(int(pid), signal.SIGKILL)
 
 
+def journal(root, contents, pid):
+    """Changes that are synced one by one, which leaves them in the journal, and the end of the daemon."""
+    d = Drive(root)
+    with open(contents) as f:
+        d.sums = json.load(f)
+    os.sync()
+    time.sleep(3)
+    for n in range(3):
+        for bucket in ("none", "aes", "kms"):
+            name = f"{bucket}/synced {n}"
+            data = text(20 + n, 5_000 * (n + 1))
+            with open(d.path(name), "xb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+            d.sums[name] = hashlib.sha256(data).hexdigest()
+    os.rename(d.path("aes/synced 0"), d.path("aes/renamed"))
+    d.sums["aes/renamed"] = d.sums.pop("aes/synced 0")
+    os.unlink(d.path("kms/synced 0"))
+    del d.sums["kms/synced 0"]
+    data = text(40, 9_000)
+    with open(d.path("none/synced 1"), "r+b") as f:
+        f.write(data)
+        f.truncate()
+        os.fsync(f.fileno())
+    d.sums["none/synced 1"] = hashlib.sha256(data).hexdigest()
+    os.kill(int(pid), signal.SIGKILL)
+    with open(contents, "w") as f:
+        json.dump(d.sums, f)
+
+
 def segments(fd, size):
     at = 0
     while at < size:
@@ -259,4 +292,4 @@ def show(root, contents):
 
 
 if __name__ == "__main__":
-    {"whole": whole, "basic": basic, "crash": crash, "list": show}[sys.argv[1]](*sys.argv[2:])
+    {"whole": whole, "basic": basic, "crash": crash, "journal": journal, "list": show}[sys.argv[1]](*sys.argv[2:])

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes two volumes of format version 1, each with its key file and passphrase and a list of what is in it: v1, which was
-# unmounted, and v1-crashed, whose daemon was killed at work. The ones beside this script are frozen: every later version
+# Makes three volumes of format version 1, each with its key file and passphrase and a list of what is in it: v1, which was
+# unmounted, v1-crashed, whose daemon was killed at work, and v1-journal, whose last commits are in the journal. The ones beside this script are frozen: every later version
 # has to read them. Run this (as root, with an ssefs of format version 1) to make others like them, not to replace them.
 #
 #     make_v1.sh SSEFS DIRECTORY
@@ -82,3 +82,26 @@ cp -a --sparse=always store recovered
 "$ssefs" umount drive
 list recovered v1-crashed
 pack v1-crashed
+
+# journaled makes a volume whose daemon was killed just after syncs. It fails if nothing of them is in the journal alone.
+journaled() {
+	make basic
+	contents journal drive contents.json "$(python3 -c 'import json; print(json.load(open("store/lock"))["pid"])')"
+	umount -l drive
+	"$ssefs" fsck --data store --key-file key
+	rm -rf other
+	cp -a --sparse=always store other
+	rm other/journal.?
+	"$ssefs" mount other drive --key-file key --log-file log -o ro
+	local without=0
+	contents list drive contents.json >/dev/null 2>&1 || without=$?
+	"$ssefs" umount drive
+	[ "$without" -ne 0 ]
+}
+journaled
+rm -rf recovered
+cp -a --sparse=always store recovered
+"$ssefs" mount recovered drive --key-file key --log-file log
+"$ssefs" umount drive
+list recovered v1-journal
+pack v1-journal
