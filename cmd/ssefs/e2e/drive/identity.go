@@ -19,11 +19,13 @@ type Identity struct {
 func User(id int) Identity { return Identity{UID: id, GID: id} }
 
 // As runs fn as another user and returns its error. The user, its groups and a umask of 022 belong to one thread,
-// which ends with the call; fn must not start goroutines. Processes that fn starts are that user's too.
+// which ends with the call; fn must not start goroutines. Processes that fn starts are that user's too. A test that fails
+// for good within fn ends.
 func As(t testing.TB, who Identity, fn func() error) error {
 	t.Helper()
 	result := make(chan error, 1)
 	go func() {
+		defer close(result) // t.FailNow ends the goroutine and no more
 		// Not unlocked: the runtime ends a thread whose locked goroutine returns.
 		runtime.LockOSThread()
 		if err := become(who); err != nil {
@@ -32,7 +34,11 @@ func As(t testing.TB, who Identity, fn func() error) error {
 		}
 		result <- fn()
 	}()
-	return <-result
+	err, ok := <-result
+	if !ok {
+		t.FailNow()
+	}
+	return err
 }
 
 // become changes the calling thread alone: the wrappers of package syscall would change all threads.
