@@ -146,6 +146,11 @@ func (d *Dir) begin() error {
 	if err := os.Chmod(d.path, dirPerm); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	// A marker without a lock is not taken for ours, and a power failure may keep
+	// the one and not the other.
+	if err := syncDir(d.path); err != nil {
+		return err
+	}
 	if err := writeSynced(filepath.Join(d.path, nameCreating), nil); err != nil {
 		return err
 	}
