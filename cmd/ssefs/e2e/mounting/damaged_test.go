@@ -22,7 +22,7 @@ func TestOtherVersion(t *testing.T) {
 	for what, change := range map[string]func() []byte{
 		"a later version": func() []byte { return bytes.Replace(original, []byte(`"format": 1`), []byte(`"format": 2`), 1) },
 		"an unknown feature": func() []byte {
-			return bytes.Replace(original, []byte(`"features": []`), []byte(`"features": ["new"]`), 1)
+			return bytes.Replace(original, []byte(`"features": ["journal"]`), []byte(`"features": ["journal", "new"]`), 1)
 		},
 	} {
 		changed := change()
