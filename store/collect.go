@@ -156,7 +156,7 @@ func (db *DB) survey(ctx context.Context, g goal, progress Progress) error {
 		if float64(f.dead) >= g.ratio*float64(f.size) {
 			continue
 		}
-		alive, err := db.measureSafely(f.fid)
+		alive, err := db.measureSafely(f.fid, func(logEntry) {})
 		if err != nil {
 			return err
 		}
@@ -171,8 +171,8 @@ func (db *DB) survey(ctx context.Context, g goal, progress Progress) error {
 
 // measureSafely is measure, but reports damage in the log and returns -1: such a
 // file must not be collected, as Badger would drop what follows the damage.
-func (db *DB) measureSafely(fid uint32) (alive int64, err error) {
-	alive, err = db.measure(fid)
+func (db *DB) measureSafely(fid uint32, each func(logEntry)) (alive int64, err error) {
+	alive, err = db.measure(fid, each)
 	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrIO) {
 		db.log.Error("store: value log file not reclaimed", "file", fid, "error", err)
 		return -1, nil
@@ -184,7 +184,13 @@ func (db *DB) measureSafely(fid uint32) (alive int64, err error) {
 // dead, it is not damaged, and there is space for the rest. It reports whether
 // it did.
 func (db *DB) collectFile(f valueFile, ratio float64) (done bool, err error) {
-	alive, err := db.measureSafely(f.fid)
+	if err := db.finishMoving(); err != nil {
+		return false, unlessFull(err)
+	}
+	// From here on no deletion goes that is newer than the list below; see moved.go.
+	view := db.View()
+	defer view.Release()
+	list, alive, err := db.movables(f.fid)
 	if err != nil || alive < 0 {
 		return false, err
 	}
@@ -193,17 +199,29 @@ func (db *DB) collectFile(f valueFile, ratio float64) (done bool, err error) {
 		_, err := db.discard.set(f.fid, dead)
 		return false, err
 	}
+	if err := db.dir.writeFile(nameMoving, appendMoving(nil, list)); err != nil {
+		return false, unlessFull(err)
+	}
 	if ok, err := db.startGC(alive); err != nil || !ok {
-		return false, err
+		return false, errors.Join(err, db.removeMoving())
 	}
 	done, gcErr := db.rewrite(f.fid)
-	if err := db.endGC(); err != nil {
-		return false, errors.Join(gcErr, err)
+	if err := errors.Join(gcErr, db.endGC()); err != nil {
+		return false, err
 	}
 	if !done {
 		_, err = db.discard.set(f.fid, dead)
 	}
-	return done, errors.Join(gcErr, err)
+	return done, errors.Join(err, unlessFull(db.finishMoving()))
+}
+
+// unlessFull returns an error but that there is no space: what is collected then
+// is collected another time.
+func unlessFull(err error) error {
+	if errors.Is(err, ErrFull) || isFull(err) {
+		return nil
+	}
+	return err
 }
 
 // rewrite makes Badger collect a value log file.
@@ -292,12 +310,15 @@ func (db *DB) endGC() error {
 // Badger takes the first damage for the end of the file, and having moved what
 // comes before it removes the file. That is right for what a crash left of a
 // commit. But if anything alive follows it is ErrDamaged.
-func (db *DB) measure(fid uint32) (alive int64, err error) {
+//
+// each is called with what is alive.
+func (db *DB) measure(fid uint32, each func(logEntry)) (alive int64, err error) {
 	err = withMapped(db.vlog.path(fid), func(data []byte) error {
 		end, err := scanEntries(data, func(e logEntry) error {
 			live, err := db.isAlive(e)
 			if live {
 				alive += e.size
+				each(e)
 			}
 			return err
 		})

@@ -75,7 +75,7 @@ func (c contents) looksLikeStore() bool {
 
 // isKnown tells whether a name in a store directory is ours.
 func isKnown(name string) bool {
-	if isExported(strings.TrimSuffix(name, tempSuffix)) {
+	if base := strings.TrimSuffix(name, tempSuffix); isExported(base) || base == nameMoving {
 		return true
 	}
 	switch name {

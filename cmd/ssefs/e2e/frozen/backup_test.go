@@ -22,6 +22,7 @@ func TestBackup(t *testing.T) {
 			t.Cleanup(func() { drive.NothingLeft(t, restored.store, restored.point) })
 			restored.mount(v.keyFile, "-o", "ro")
 			sameTree(t, restored.walk(), want)
+			restored.must(nil, "gc") // which ends what is being deleted
 			restored.unmount()
 			if r := restored.fsck(); r["pending"]+r["orphan"] > 0 {
 				t.Errorf("%d pending and %d orphan records are left", r["pending"], r["orphan"])

@@ -26,6 +26,7 @@ func TestFrozen(t *testing.T) {
 			v.mount(v.passphraseArg)
 			v.administration()
 			changes := v.change()
+			v.must(nil, "gc") // which ends what is being deleted
 			v.unmount()
 			if r := v.fsck(); r["pending"]+r["orphan"] > 0 {
 				t.Errorf("%d pending and %d orphan records are left", r["pending"], r["orphan"])

@@ -30,7 +30,7 @@ type program interface {
 // TestKillsUnderPrograms kills the daemon while real programs work, which have checks of their own.
 func TestKillsUnderPrograms(t *testing.T) {
 	seed := setting(t, "SSEFS_CRASH_SEED", 1)
-	points := int(setting(t, "SSEFS_CRASH_PROGRAMS", 0))
+	points := int(setting(t, "SSEFS_CRASH_PROGRAMS", 1))
 	t.Parallel()
 	dev := newDisk(t)
 	d := drive.New(t, drive.Options{Store: filepath.Join(dev.point, storeName)})
