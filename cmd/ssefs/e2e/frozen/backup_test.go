@@ -22,6 +22,8 @@ func TestBackup(t *testing.T) {
 			t.Cleanup(func() { drive.NothingLeft(t, restored.store, restored.point) })
 			restored.mount(v.keyFile, "-o", "ro")
 			sameTree(t, restored.walk(), want)
+			restored.unmount()
+			restored.mount(v.keyFile)
 			restored.must(nil, "gc") // which ends what is being deleted
 			restored.unmount()
 			if r := restored.fsck(); r["pending"]+r["orphan"] > 0 {
