@@ -83,10 +83,13 @@ func build(bin string) error {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %s: %w", dir, err)
 	}
-	built := filepath.Join(dir, "ssefs")
+	built, args := filepath.Join(dir, "ssefs"), []string{"build"}
+	if os.Getenv(raceVariable) != "" {
+		built, args = built+"-race", append(args, "-race")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", built, "./cmd/ssefs")
+	cmd := exec.CommandContext(ctx, "go", append(args, "-o", built, "./cmd/ssefs")...)
 	cmd.Dir = root
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if out, err := cmd.CombinedOutput(); err != nil {

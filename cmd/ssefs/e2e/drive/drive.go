@@ -11,7 +11,8 @@
 //
 // Environment. SSEFS_BIN names the binary to test; without it one is built at the start of the run. SSEFS_E2E_TRANSPORT is
 // the --io-uring of all mounts, off unless it is set: what the kernel happens to offer must not decide what is tested.
-// SSEFS_E2E_NATIVE
+// SSEFS_E2E_RACE has that one built with the race detector; a report of any process of a binary that has it fails
+// the test or the run. SSEFS_E2E_NATIVE
 // names a directory of an ordinary file system, on which the package posix is then run in place of a mount: only for
 // developing tests, so that every expectation is first checked against the kernel's own file systems. Tests of what
 // only ssefs has (buckets, the root directory) fail there.

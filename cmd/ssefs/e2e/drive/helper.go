@@ -56,8 +56,17 @@ func Main(m *testing.M, helpers map[string]Helper) {
 			fmt.Fprintf(os.Stderr, "no ssefs binary to test: %v\n", err)
 			os.Exit(1)
 		}
+		races, err := collectRaces()
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "no place for reports of data races: %v\n", err)
+			os.Exit(1)
+		}
 		code := m.Run()
 		remove()
+		if err := races(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
 		os.Exit(code)
 	}
 	helper, ok := helpers[name]

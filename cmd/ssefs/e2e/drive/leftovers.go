@@ -24,6 +24,7 @@ func (d *Drive) finish() {
 	if !d.damaged {
 		d.Fsck()
 	}
+	NoRaces(d.t)
 }
 
 // unmountAtEnd is Unmount that does not end the test, so that the checks behind it still run, and that forces what
