@@ -29,6 +29,10 @@ func (d *drive) OpenDir(_ <-chan struct{}, in *gofuse.OpenIn, out *gofuse.OpenOu
 	if err != nil {
 		return d.status(err, nil)
 	}
+	if a := n.Stat(); !a.IsDir() {
+		defer d.v.Unpin(n)
+		return d.status(volume.ErrNotDir, n)
+	}
 	n.Acquire()
 	h := &handle{n: n, caller: callerOf(&in.InHeader), listing: &listing{l: d.v.NewListing(n)}}
 	out.Fh = d.handles.add(h)

@@ -95,7 +95,7 @@ func (d *drive) Flush(_ <-chan struct{}, _ *gofuse.FlushIn) gofuse.Status { retu
 // usable returns an open file whose key is open. A key that was revoked after
 // the file was opened is tried again, so that enabling it brings the file back.
 func (d *drive) usable(fh uint64) (*handle, error) {
-	h, err := d.handles.get(fh)
+	h, err := d.handles.file(fh)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func (d *drive) Fsync(_ <-chan struct{}, in *gofuse.FsyncIn) gofuse.Status {
 // Lseek finds data and holes. What the kernel has cached and not written back
 // counts as data, so it is asked for it first.
 func (d *drive) Lseek(_ <-chan struct{}, in *gofuse.LseekIn, out *gofuse.LseekOut) gofuse.Status {
-	h, err := d.handles.get(in.Fh)
+	h, err := d.handles.file(in.Fh)
 	if err != nil {
 		return d.status(err, nil)
 	}

@@ -43,6 +43,15 @@ func (t *handleTable) get(fh uint64) (*handle, error) {
 	return t.list[fh-1], nil
 }
 
+// file is get for what is asked of files only.
+func (t *handleTable) file(fh uint64) (*handle, error) {
+	h, err := t.get(fh)
+	if err == nil && h.listing != nil {
+		return nil, errBadHandle
+	}
+	return h, err
+}
+
 func (t *handleTable) remove(fh uint64) *handle {
 	t.mu.Lock()
 	defer t.mu.Unlock()

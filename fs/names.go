@@ -16,9 +16,15 @@ import (
 // when their caller gets a signal: Go programs get many that mean nothing.
 var bg = context.Background()
 
+// checkName refuses what cannot be the name of something. The kernel sends no
+// more than names that are too long, but a name that gets into a directory and
+// is none is damage from then on.
 func checkName(name string) gofuse.Status {
-	if len(name) > record.MaxName {
+	switch {
+	case len(name) > record.MaxName:
 		return gofuse.Status(unix.ENAMETOOLONG)
+	case !record.IsName(name):
+		return gofuse.EINVAL
 	}
 	return gofuse.OK
 }
@@ -26,8 +32,8 @@ func checkName(name string) gofuse.Status {
 // Lookup answers the search for a name. That there is none is worth
 // remembering too.
 func (d *drive) Lookup(_ <-chan struct{}, h *gofuse.InHeader, name string, out *gofuse.EntryOut) gofuse.Status {
-	if s := checkName(name); s != gofuse.OK {
-		return s
+	if len(name) > record.MaxName {
+		return gofuse.Status(unix.ENAMETOOLONG)
 	}
 	n, err := d.lookup(d.ino(h.NodeId), name)
 	if errors.Is(err, volume.ErrNotExist) {
@@ -110,9 +116,13 @@ func (d *drive) create(h *gofuse.InHeader, name string, w volume.NewNode, out *g
 
 // Mknod makes fifos, sockets, device nodes and, for nfsd, files.
 func (d *drive) Mknod(_ <-chan struct{}, in *gofuse.MknodIn, name string, out *gofuse.EntryOut) gofuse.Status {
-	w := volume.NewNode{Mode: in.Mode, Umask: in.Umask, Rdev: in.Rdev}
-	if w.Mode&record.TypeMask == 0 {
+	w := volume.NewNode{Mode: in.Mode & (record.TypeMask | 0o7777), Umask: in.Umask, Rdev: in.Rdev}
+	switch w.Mode & record.TypeMask {
+	case 0:
 		w.Mode |= record.TypeFile
+	case record.TypeFile, record.TypeFifo, record.TypeChar, record.TypeBlock, record.TypeSocket:
+	default:
+		return gofuse.EINVAL // the others have requests of their own
 	}
 	return d.made(d.create(&in.InHeader, name, w, out))
 }
@@ -133,7 +143,10 @@ func (d *drive) Mkdir(_ <-chan struct{}, in *gofuse.MkdirIn, name string, out *g
 
 // Symlink makes a symbolic link.
 func (d *drive) Symlink(_ <-chan struct{}, h *gofuse.InHeader, target, name string, out *gofuse.EntryOut) gofuse.Status {
-	if len(target) > record.MaxSymlink {
+	switch {
+	case target == "":
+		return gofuse.ENOENT
+	case len(target) > record.MaxSymlink:
 		return gofuse.Status(unix.ENAMETOOLONG)
 	}
 	w := volume.NewNode{Mode: record.TypeLink | 0o777, Target: target}

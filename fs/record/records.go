@@ -164,15 +164,16 @@ func DecodeEntry(b []byte) (Entry, error) {
 	if d.err == nil {
 		n.Name = string(d.fixed(int(size)))
 	}
-	if d.err == nil && !isName(n.Name) {
+	if d.err == nil && !IsName(n.Name) {
 		d.fail("name %q", n.Name)
 	}
 	return n, d.finish()
 }
 
-// isName reports whether a directory can have an entry of that name.
-func isName(name string) bool {
-	return name != "." && name != ".." && strings.IndexByte(name, '/') < 0 && strings.IndexByte(name, 0) < 0
+// IsName reports whether a directory can have an entry of that name.
+func IsName(name string) bool {
+	return name != "" && len(name) <= MaxName && name != "." && name != ".." &&
+		strings.IndexByte(name, '/') < 0 && strings.IndexByte(name, 0) < 0
 }
 
 // Xattr is one extended attribute.

@@ -69,6 +69,12 @@ func (v *Volume) setCipher(n *Inode, key *crypto.Key, env crypto.Envelope) error
 // may not be used. Afterwards Read, Write and the like work, until the key is
 // revoked.
 func (v *Volume) Open(ctx context.Context, n *Inode, c kms.Caller) error {
+	switch { // the type never changes
+	case n.IsDir():
+		return ErrIsDir
+	case !n.IsRegular():
+		return ErrInvalid
+	}
 	env, err := v.Envelope(n)
 	if err != nil {
 		return err

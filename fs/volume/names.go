@@ -223,6 +223,9 @@ func (v *Volume) CreateUnnamed(ctx context.Context, dir uint64, w NewNode) (*Ino
 		return nil, err
 	}
 	defer v.Unpin(d)
+	if !d.IsDir() {
+		return nil, ErrNotDir
+	}
 	if err := v.admit(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,88 @@
+package fs
+
+import (
+	"io"
+	"log"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ssefs/fs/record"
+)
+
+// FuzzRequests sends whatever an input makes to a new drive, and wants it whole afterwards. See hostileKernel and step.
+func FuzzRequests(f *testing.F) {
+	for seed := range uint64(8) {
+		f.Add(randomInput(seed))
+	}
+	log.SetOutput(io.Discard) // go-fuse prints requests that are too short past its logger
+	f.Cleanup(func() { log.SetOutput(os.Stderr) })
+	f.Fuzz(func(t *testing.T, input []byte) { hostile(t, input) })
+}
+
+// hostile sends the requests of an input to a drive that has something of everything.
+func hostile(t testing.TB, input []byte) {
+	limitTime(t)
+	k := newHostileKernel(t)
+	k.furnish()
+	k.run(input)
+	k.finish()
+}
+
+// requestSeeds says how many random sequences to try in the place of some dozens.
+const requestSeeds = "SSEFS_REQUEST_SEEDS"
+
+// TestHostileRequests sends random sequences of requests.
+func TestHostileRequests(t *testing.T) {
+	log.SetOutput(io.Discard)
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	seeds := 40
+	if s := os.Getenv(requestSeeds); s != "" {
+		var err error
+		if seeds, err = strconv.Atoi(s); err != nil {
+			t.Fatalf("%s: %v", requestSeeds, err)
+		}
+	}
+	for seed := range uint64(seeds) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { hostile(t, randomInput(seed)) })
+	}
+}
+
+// randomInput makes an input in which most requests are well-formed.
+func randomInput(seed uint64) []byte {
+	r := rand.New(rand.NewPCG(seed, 2))
+	b := make([]byte, stepSize*(20+r.IntN(maxSteps-20)))
+	for i := range b {
+		limit := 256
+		if r.IntN(8) > 0 { // what a kernel might send
+			limit = [stepSize]int{
+				atOp: 240, atManner: 2, atNode: 150, atNode2: 150, atName: 200, atName2: 200, atHandle: 150, atHandle2: 150, atOffset: 13,
+				atOffset2: 13, atLength: 13, atFlags: 4, atMode: 6, atCaller: 3, atRaw: 256, atRaw2: 256,
+			}[i%stepSize]
+		}
+		b[i] = byte(r.IntN(limit))
+	}
+	return b
+}
+
+// furnish makes a bucket with a file, a directory, a symbolic link and a fifo, and opens what can be opened.
+func (k *hostileKernel) furnish() {
+	bucket := k.make(opMkdir, 1, new(fields).u32(0o755, 0).name("bucket"))
+	file := k.make(opCreate, bucket, new(fields).u32(unix.O_RDWR, record.TypeFile|0o644, 0, 0).name("file"))
+	k.expect(request{op: opWrite, node: file, body: writeBody(k.handles[0], 0, 0, 0, make([]byte, 10_000))})
+	dir := k.make(opMkdir, bucket, new(fields).u32(0o755, 0).name("dir"))
+	k.make(opSymlink, bucket, new(fields).name("link", "file"))
+	k.make(opMknod, dir, new(fields).u32(record.TypeFifo|0o600, 0, 0, 0).name("fifo"))
+	k.make(opCreate, dir, new(fields).u32(unix.O_RDWR, record.TypeFile|0o644, 0, 0).name("a"))
+	k.expect(request{op: opOpendir, node: bucket, body: *new(fields).u32(0, 0)})
+}
+
+// make sends a request that makes something, and returns its node.
+func (k *hostileKernel) make(op uint32, dir uint64, body *fields) uint64 {
+	k.Helper()
+	k.expect(request{op: op, node: dir, body: *body})
+	return k.nodes[len(k.nodes)-1]
+}
