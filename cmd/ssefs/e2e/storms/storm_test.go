@@ -19,7 +19,7 @@ import (
 	"ssefs/fs/uring/uringtest"
 )
 
-// roundsVariable says how many storms each test has in the place of a few, and seedVariable which is the first.
+// roundsVariable says how many storms each test has in the place of one, and seedVariable which is the first.
 const (
 	roundsVariable = "SSEFS_STORM_ROUNDS"
 	seedVariable   = "SSEFS_STORM_SEED"
@@ -207,7 +207,7 @@ func everyWay(t *testing.T, test func(t *testing.T, d mounted)) {
 func TestStorm(t *testing.T) {
 	everyWay(t, func(t *testing.T, d mounted) {
 		seed := number(t, seedVariable, 1)
-		for round := range number(t, roundsVariable, 2) {
+		for round := range number(t, roundsVariable, 1) {
 			g := begin(t, d.Drive, round, seed+round, 400)
 			g.end()
 			g.look()
@@ -225,7 +225,7 @@ func TestStorm(t *testing.T) {
 func TestStormKilled(t *testing.T) {
 	everyWay(t, func(t *testing.T, d mounted) {
 		seed := number(t, seedVariable, 1)
-		for round := range number(t, roundsVariable, 2) {
+		for round := range number(t, roundsVariable, 1) {
 			g := begin(t, d.Drive, round, seed+round, 10_000)
 			g.h.killed = true
 			g.waitFor(100 + rand.New(rand.NewPCG(uint64(seed+round), 0)).IntN(1500))
