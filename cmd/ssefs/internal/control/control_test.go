@@ -33,7 +33,8 @@ func (f handlerFunc) Stream(ctx context.Context, peer Peer, operation string, re
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-func listen(t *testing.T, h handlerFunc) (*Server, *Client) {
+// listen serves h until the test ends.
+func listen(t *testing.T, h Handler) (*Server, *Client) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "c.sock")
 	s, err := Listen(path, h, quiet())
@@ -54,7 +55,7 @@ func listen(t *testing.T, h handlerFunc) (*Server, *Client) {
 
 func TestCall(t *testing.T) {
 	type text struct{ Text string }
-	_, c := listen(t, func(_ context.Context, peer Peer, operation string, request json.RawMessage) (any, error) {
+	_, c := listen(t, handlerFunc(func(_ context.Context, peer Peer, operation string, request json.RawMessage) (any, error) {
 		if int(peer.UID) != os.Getuid() || int(peer.PID) != os.Getpid() {
 			return nil, fmt.Errorf("peer is %+v", peer)
 		}
@@ -69,7 +70,7 @@ func TestCall(t *testing.T) {
 			return nil, exit.Errorf(exit.Busy, "no: %s", in.Text)
 		}
 		return nil, fmt.Errorf("%w %s", ErrUnknownOperation, operation)
-	})
+	}))
 	ctx := context.Background()
 	var out text
 	if err := c.Call(ctx, "echo", text{"ab"}, &out); err != nil || out.Text != "abab" {

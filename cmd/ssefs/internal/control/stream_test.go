@@ -27,28 +27,9 @@ func (streamFunc) Handle(context.Context, Peer, string, json.RawMessage) (any, e
 	return nil, ErrUnknownOperation
 }
 
-func listenStream(t *testing.T, h streamFunc) *Client {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "c.sock")
-	s, err := Listen(path, h, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := Dial(path)
-	t.Cleanup(func() {
-		c.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := s.Close(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
-
 func TestStream(t *testing.T) {
 	part := bytes.Repeat([]byte("0123456789abcdef"), 10_000)
-	c := listenStream(t, func(_ context.Context, _ Peer, operation string, request json.RawMessage, w StreamWriter) error {
+	_, c := listen(t, streamFunc(func(_ context.Context, _ Peer, operation string, request json.RawMessage, w StreamWriter) error {
 		var parts int
 		if err := json.Unmarshal(request, &parts); err != nil {
 			return err
@@ -65,7 +46,7 @@ func TestStream(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 		return nil
-	})
+	}))
 	open := func(operation string, parts int) ([]byte, error) {
 		t.Helper()
 		r, err := c.Open(t.Context(), operation, parts)
@@ -94,7 +75,7 @@ func TestStream(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	ended := make(chan error, 1)
 	abort := make(chan StreamWriter, 1)
-	c := listenStream(t, func(ctx context.Context, _ Peer, _ string, _ json.RawMessage, w StreamWriter) error {
+	_, c := listen(t, streamFunc(func(ctx context.Context, _ Peer, _ string, _ json.RawMessage, w StreamWriter) error {
 		abort <- w
 		for {
 			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
@@ -102,7 +83,7 @@ func TestSlowReader(t *testing.T) {
 				return err
 			}
 		}
-	})
+	}))
 	wait := func(what string) {
 		t.Helper()
 		select {
