@@ -48,11 +48,8 @@ interrupted.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: directories,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				if a.store != "" && a.store != args[0] {
-					return exit.Errorf(exit.FsckUsage, "the store is named twice: %s and %s", args[0], a.store)
-				}
-				a.store = args[0]
+			if err := a.nameStore(args); err != nil {
+				return fsckCode(err)
 			}
 			if cmd.Flags().Changed("salvage") {
 				if mend || dryRun || req.Contents {
@@ -162,8 +159,7 @@ func (a *app) check(ctx context.Context, req ops.CheckRequest) (ops.CheckResult,
 		return result, err
 	}
 	defer secret.Wipe()
-	logger := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	i, err := session.Inspect(ctx, path, secret, session.Options{Logger: logger})
+	i, err := session.Inspect(ctx, path, secret, session.Options{Logger: a.logger(slog.LevelWarn)})
 	if err != nil {
 		return result, err
 	}

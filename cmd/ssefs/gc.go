@@ -35,11 +35,8 @@ collection with the key.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: directories,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				if a.store != "" && a.store != args[0] {
-					return exit.Errorf(exit.Usage, "the store is named twice: %s and %s", args[0], a.store)
-				}
-				a.store = args[0]
+			if err := a.nameStore(args); err != nil {
+				return err
 			}
 			collect := a.gc
 			if withoutKey {
@@ -111,8 +108,7 @@ func (a *app) gcWithoutKey(ctx context.Context) (r ops.GCResult, err error) {
 	}
 	bar := a.progress()
 	defer bar.close()
-	logger := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return ops.GCWithoutKey(ctx, path, logger, bar.step)
+	return ops.GCWithoutKey(ctx, path, a.logger(slog.LevelWarn), bar.step)
 }
 
 func writeGC(w io.Writer, r ops.GCResult) {

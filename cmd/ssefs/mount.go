@@ -217,10 +217,7 @@ func (a *app) checkFUSE(cfg daemon.Config) error {
 // checkStore tells whether a store will be made, and refuses early what would be refused after the secret.
 func (a *app) checkStore(cfg daemon.Config) (isNew bool, err error) {
 	if exists(filepath.Join(cfg.Store, store.HeaderFile)) {
-		if owner := servedBy(cfg.Store); owner != nil {
-			return false, &store.InUseError{Path: cfg.Store, OwnerInfo: *owner}
-		}
-		return false, nil
+		return false, refuseServed(cfg.Store)
 	}
 	if cfg.Options.Create {
 		if cfg.Options.ReadOnly {
@@ -238,6 +235,14 @@ func servedBy(path string) *store.OwnerInfo {
 		return nil
 	}
 	return &owner
+}
+
+// refuseServed refuses a store that a daemon shows on a drive.
+func refuseServed(path string) error {
+	if owner := servedBy(path); owner != nil {
+		return &store.InUseError{Path: path, OwnerInfo: *owner}
+	}
+	return nil
 }
 
 // noStore says why a directory without a header is no store, nil if it has become one.

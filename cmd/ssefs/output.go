@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -62,6 +63,11 @@ func yesNo(b bool) string {
 // note tells the person at the terminal something that is no result.
 func (a *app) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.err, "ssefs: "+format+"\n", args...)
+}
+
+// logger writes what happens inside, from a level on, to the person at the terminal.
+func (a *app) logger(from slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: from}))
 }
 
 // plural counts things.

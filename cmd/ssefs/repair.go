@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 
-	"ssefs/cmd/ssefs/internal/daemon"
-	"ssefs/cmd/ssefs/internal/exit"
-	"ssefs/cmd/ssefs/internal/mounts"
 	"ssefs/cmd/ssefs/internal/ops"
 	"ssefs/cmd/ssefs/internal/session"
 	"ssefs/fs/repair"
-	"ssefs/store"
 )
 
 // errRepaired ends a repair that left no errors; what was done has been printed.
@@ -30,30 +26,16 @@ type repairResult struct {
 
 // repair checks a store that is not mounted, repairs it and checks it again.
 func (a *app) repair(ctx context.Context, req ops.CheckRequest, mode repair.Mode) error {
-	if a.store == "" {
-		return exit.Errorf(exit.Usage, "name the store to be repaired")
-	}
-	path, err := mounts.Resolve(a.store)
-	if err != nil {
-		return exit.Errorf(exit.NoStore, "store: %w", err)
-	}
-	if owner := servedBy(path); owner != nil {
-		return &store.InUseError{Path: path, OwnerInfo: *owner}
-	}
-	if err := daemon.Harden(); err != nil {
-		return err
-	}
-	secret, err := a.unlockSecret(ctx, path)
+	path, secret, err := a.unlockUnmounted(ctx, "repaired")
 	if err != nil {
 		return err
 	}
 	defer secret.Wipe()
-	logger := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	open := session.InspectToRepair
 	if mode == repair.Plan {
 		open = session.Inspect
 	}
-	i, err := open(ctx, path, secret, session.Options{Logger: logger})
+	i, err := open(ctx, path, secret, session.Options{Logger: a.logger(slog.LevelWarn)})
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (a *app) restore(ctx context.Context, sources []string, path string, req op
 // restoreChain restores and checks.
 func (a *app) restoreChain(ctx context.Context, bar *progressBar, chain []session.Source, path string, secret crypto.Secret, req ops.CheckRequest) (*restored, error) {
 	o := session.Options{
-		Logger: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Logger: a.logger(slog.LevelWarn),
 		Note:   func(text string) { a.note("%s", text) },
 	}
 	r, err := session.Restore(ctx, path, chain, secret, o, func(n int, done, total uint64) {

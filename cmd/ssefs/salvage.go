@@ -11,13 +11,11 @@ import (
 	"strconv"
 	"strings"
 
-	"ssefs/cmd/ssefs/internal/daemon"
 	"ssefs/cmd/ssefs/internal/exit"
 	"ssefs/cmd/ssefs/internal/mounts"
 	"ssefs/cmd/ssefs/internal/session"
 	"ssefs/crypto"
 	"ssefs/fs/salvage"
-	"ssefs/store"
 )
 
 // reportName is the file in the directory of a salvage that says what is not in it.
@@ -28,20 +26,7 @@ var errIncomplete = errors.New("the copy is not complete")
 
 // salvage copies what can be read of a store that is not mounted to the directory target.
 func (a *app) salvage(ctx context.Context, target string) error {
-	if a.store == "" {
-		return exit.Errorf(exit.Usage, "name the store to be salvaged")
-	}
-	path, err := mounts.Resolve(a.store)
-	if err != nil {
-		return exit.Errorf(exit.NoStore, "store: %w", err)
-	}
-	if owner := servedBy(path); owner != nil {
-		return &store.InUseError{Path: path, OwnerInfo: *owner}
-	}
-	if err := daemon.Harden(); err != nil {
-		return err
-	}
-	secret, err := a.unlockSecret(ctx, path)
+	path, secret, err := a.unlockUnmounted(ctx, "salvaged")
 	if err != nil {
 		return err
 	}
@@ -89,8 +74,7 @@ func (a *app) salvageTo(ctx context.Context, path string, dir *os.File, secret c
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	logger := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelError}))
-	r, err := session.OpenRescue(path, work, secret, session.Options{Logger: logger})
+	r, err := session.OpenRescue(path, work, secret, session.Options{Logger: a.logger(slog.LevelError)})
 	if err != nil {
 		return nil, err
 	}

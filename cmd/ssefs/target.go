@@ -17,6 +17,7 @@ import (
 	"ssefs/cmd/ssefs/internal/ops"
 	"ssefs/cmd/ssefs/internal/runtimedir"
 	"ssefs/cmd/ssefs/internal/session"
+	"ssefs/crypto"
 	"ssefs/store"
 )
 
@@ -97,6 +98,37 @@ func (a *app) findServed(ctx context.Context, path string) (*target, error) {
 	return t, err
 }
 
+// nameStore takes the store that an argument may name as if --store did.
+func (a *app) nameStore(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if a.store != "" && a.store != args[0] {
+		return exit.Errorf(exit.Usage, "the store is named twice: %s and %s", args[0], a.store)
+	}
+	a.store = args[0]
+	return nil
+}
+
+// unlockUnmounted gets the secret of a store that must not be mounted, and where that is. purpose completes "the store
+// to be".
+func (a *app) unlockUnmounted(ctx context.Context, purpose string) (path string, s crypto.Secret, err error) {
+	if a.store == "" {
+		return "", s, exit.Errorf(exit.Usage, "name the store to be %s", purpose)
+	}
+	if path, err = mounts.Resolve(a.store); err != nil {
+		return "", s, exit.Errorf(exit.NoStore, "store: %w", err)
+	}
+	if err := refuseServed(path); err != nil {
+		return "", s, err
+	}
+	if err := daemon.Harden(); err != nil {
+		return "", s, err
+	}
+	s, err = a.unlockSecret(ctx, path)
+	return path, s, err
+}
+
 // openStore opens a store in this process.
 func (a *app) openStore(ctx context.Context, path string) (*target, error) {
 	return a.openStoreAs(ctx, path, session.Options{})
@@ -116,7 +148,7 @@ func (a *app) openStoreAs(ctx context.Context, path string, o session.Options) (
 	if err != nil {
 		return nil, err
 	}
-	o.Logger = slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	o.Logger = a.logger(slog.LevelWarn)
 	s, err := session.Open(ctx, abs, secret, o)
 	if err != nil {
 		return nil, err
