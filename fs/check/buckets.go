@@ -8,9 +8,6 @@ import (
 	"ssefs/fs/record"
 )
 
-// rootBucket is the number of the bucket record that stands for the root.
-const rootBucket = 0
-
 // bucket is a bucket record, and what was found of its inodes.
 type bucket struct {
 	id      uint64
@@ -22,14 +19,6 @@ type bucket struct {
 	found       uint64
 	foundBlocks uint64
 	foundSet    crypto.SetHash
-}
-
-// bucketDir returns the inode of a bucket's directory.
-func bucketDir(id uint64) uint64 {
-	if id == rootBucket {
-		return rootInode
-	}
-	return id
 }
 
 // loadBuckets reads the bucket records and compares their set with the head's.
@@ -46,7 +35,7 @@ func (c *checker) loadBuckets() error {
 		c.notNewer(r.Version, it.key)
 		c.sets.Add(&set, record.BucketSet, record.VersionElement(id, r.Version))
 		c.buckets[id] = &bucket{id: id, inodes: r.Inodes, blocks: r.Blocks, set: r.InodeSet, removed: r.Removed}
-		if id == rootBucket {
+		if id == record.RootBucket {
 			return c.count(it.key.Kind, 0)
 		}
 		if !r.Removed {
@@ -81,18 +70,18 @@ func (c *checker) checkBuckets() error {
 		b := c.buckets[id]
 		switch {
 		case b.found != b.inodes:
-			c.problem(InodeSet, Error, bucketDir(id), "%d inodes belong to the bucket, its record counts %d: some are missing, unreadable or were put back", b.found, b.inodes)
+			c.problem(InodeSet, Error, record.BucketDir(id), "%d inodes belong to the bucket, its record counts %d: some are missing, unreadable or were put back", b.found, b.inodes)
 		case b.foundSet != b.set:
-			c.problem(InodeSet, Error, bucketDir(id), "the inodes of the bucket are not those that it had: at least one is of another version, was put back or exchanged")
+			c.problem(InodeSet, Error, record.BucketDir(id), "the inodes of the bucket are not those that it had: at least one is of another version, was put back or exchanged")
 		case b.foundBlocks != b.blocks:
-			c.problem(Totals, Error, bucketDir(id), "the files of the bucket have %d blocks, its record counts %d", b.foundBlocks, b.blocks)
+			c.problem(Totals, Error, record.BucketDir(id), "the files of the bucket have %d blocks, its record counts %d", b.foundBlocks, b.blocks)
 		}
-		if id != rootBucket {
+		if id != record.RootBucket {
 			c.checkBucketDir(b)
 		}
 	}
-	if c.buckets[rootBucket] == nil {
-		c.problem(Bucket, Error, rootInode, "the root has no bucket record")
+	if c.buckets[record.RootBucket] == nil {
+		c.problem(Bucket, Error, record.RootInode, "the root has no bucket record")
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func (c *checker) checkEntry(parent *inode, h record.NameHash, e *record.Entry) 
 		bad("the entry says that inode %d is a %s, but it is a %s", e.Inode, typeName(typ), typeName(n.typ))
 	}
 	switch {
-	case parent.ino == rootInode:
+	case parent.ino == record.RootInode:
 		if n.dir < 0 || n.bucket != n.ino {
 			bad("the root names inode %d, a %s of bucket %d, not a bucket", e.Inode, typeName(n.typ), n.bucket)
 		}

@@ -131,7 +131,7 @@ func (f *fileCheck) node(level uint8, ref record.Ref) error {
 		f.wrongCount(level, ref, sum)
 	}
 	for _, r := range refs {
-		if r.Index>>fanoutBits != ref.Index {
+		if r.Index>>record.FanoutBits != ref.Index {
 			f.mapProblem(Map, level-1, r, "node %d/%d is listed by node %d/%d, where it cannot be", level-1, r.Index, level, ref.Index)
 			continue
 		}
@@ -141,9 +141,6 @@ func (f *fileCheck) node(level uint8, ref record.Ref) error {
 	}
 	return nil
 }
-
-// fanoutBits is the logarithm of record.NodeFanout.
-const fanoutBits = 8
 
 func (f *fileCheck) found() {
 	if f.first {

@@ -191,7 +191,7 @@ func (c *checker) joinBucket(ino uint64, n *record.Inode) {
 	b.found++
 	b.foundBlocks += n.Blocks
 	c.sets.Add(&b.foundSet, record.InodeSet, record.VersionElement(ino, n.Version))
-	if (n.Bucket == rootBucket) != (ino == bucketDir(rootBucket)) {
+	if (n.Bucket == record.RootBucket) != (ino == record.BucketDir(record.RootBucket)) {
 		c.problem(Bucket, Error, ino, "the inode belongs to bucket %d", n.Bucket)
 	}
 }

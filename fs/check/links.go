@@ -7,14 +7,14 @@ import (
 // checkNames compares link counts with the names found, and looks for inodes
 // that have none and for directories that the root does not reach.
 func (c *checker) checkNames() error {
-	root := c.inodes.find(rootInode)
+	root := c.inodes.find(record.RootInode)
 	switch {
 	case root == nil:
-		c.problem(Unreadable, Error, rootInode, "the inode record of the root is missing")
+		c.problem(Unreadable, Error, record.RootInode, "the inode record of the root is missing")
 	case root.flags&flagUnreadable == 0 && root.dir < 0:
-		c.problem(Entry, Error, rootInode, "the root is a %s", typeName(root.typ))
-	case root.dir >= 0 && c.inodes.dirs[root.dir].parent != rootInode:
-		c.problem(Parent, Error, rootInode, "the root believes to be in directory %d", c.inodes.dirs[root.dir].parent)
+		c.problem(Entry, Error, record.RootInode, "the root is a %s", typeName(root.typ))
+	case root.dir >= 0 && c.inodes.dirs[root.dir].parent != record.RootInode:
+		c.problem(Parent, Error, record.RootInode, "the root believes to be in directory %d", c.inodes.dirs[root.dir].parent)
 	}
 	if root != nil {
 		root.links++ // nobody names it, and it needs no name

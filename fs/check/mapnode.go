@@ -51,7 +51,7 @@ func (f *fileCheck) mapProblem(kind Kind, level uint8, ref record.Ref, format st
 	if !f.first {
 		return
 	}
-	shift := fanoutBits * uint(level)
+	shift := record.FanoutBits * uint(level)
 	r := &Range{Length: math.MaxInt64}
 	if size := uint64(leafBytes) << shift; ref.Index < math.MaxInt64/size {
 		r.Offset, r.Length = ref.Index*size, size

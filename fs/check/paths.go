@@ -91,7 +91,7 @@ func (p *paths) findDirs(dirs []uint64) error {
 	wanted := make(map[uint64]bool)
 	parents := make(map[uint64]bool)
 	for _, ino := range dirs {
-		for ino != rootInode && !wanted[ino] {
+		for ino != record.RootInode && !wanted[ino] {
 			d := p.c.inodes.findDir(ino)
 			if d == nil || d.namedIn == 0 {
 				break
@@ -146,7 +146,7 @@ func (p *paths) path(ino uint64) string {
 	var parts []string
 	seen := make(map[uint64]bool) // there may be loops
 	for len(parts) < maxDepth && !seen[ino] {
-		if ino == rootInode {
+		if ino == record.RootInode {
 			return "/" + joinReversed(parts)
 		}
 		at, ok := p.places[ino]

@@ -127,7 +127,7 @@ func inodeOf(k record.Key) uint64 {
 	case record.KindPending:
 		return 0
 	case record.KindBucket:
-		return bucketDir(k.ID)
+		return record.BucketDir(k.ID)
 	}
 	return k.ID
 }

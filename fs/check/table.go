@@ -8,9 +8,6 @@ import (
 	"ssefs/fs/record"
 )
 
-// rootInode is the inode number of the root directory.
-const rootInode = 1
-
 // inode is what is remembered of an inode until all entries were seen: 32
 // bytes, of which a volume may need millions.
 type inode struct {

@@ -84,17 +84,17 @@ type Ref struct {
 // maxBlocks is the number of blocks of the largest file.
 const maxBlocks = 1 << 51
 
-// leafBits and fanoutBits are the logarithms of extent.LeafBlocks and
-// NodeFanout.
-const (
-	leafBits   = 8
-	fanoutBits = 8
-)
+// FanoutBits is the logarithm of NodeFanout: a node of index i is listed by the
+// one of index i>>FanoutBits above it.
+const FanoutBits = 8
+
+// leafBits is the logarithm of extent.LeafBlocks.
+const leafBits = 8
 
 // maxIndex returns the highest index of a map node of a level: that of the node
 // which covers the last block of the largest file.
 func maxIndex(level uint8) uint64 {
-	return (maxBlocks - 1) >> (leafBits + fanoutBits*uint(level))
+	return (maxBlocks - 1) >> (leafBits + FanoutBits*uint(level))
 }
 
 // File types in Mode, as in stat(2).

@@ -58,6 +58,20 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
+// Numbers that every volume has.
+const (
+	RootInode  = 1 // the root directory
+	RootBucket = 0 // the bucket of the root directory, and of nothing else
+)
+
+// BucketDir returns the inode of a bucket's directory.
+func BucketDir(bucket uint64) uint64 {
+	if bucket == RootBucket {
+		return RootInode
+	}
+	return bucket // it has the directory's number
+}
+
 // NameHash is the keyed hash of a directory entry's parent and name.
 type NameHash [16]byte
 

@@ -286,7 +286,7 @@ func (r *repairer) fixDirs() error {
 func (r *repairer) nameBuckets() error {
 	for _, ino := range r.nameless {
 		if n := r.inodes.find(ino); n.bucket == ino {
-			if err := r.enter(rootInode, ino); err != nil {
+			if err := r.enter(record.RootInode, ino); err != nil {
 				return err
 			}
 			if err := r.room(); err != nil {

@@ -68,7 +68,7 @@ func (r *repairer) surveyNames() error {
 	}
 	for i := range r.inodes.list {
 		n := &r.inodes.list[i]
-		if n.flags&flagUnreadable == 0 && n.nlink == 0 && n.namedIn == 0 && n.ino != rootInode {
+		if n.flags&flagUnreadable == 0 && n.nlink == 0 && n.namedIn == 0 && n.ino != record.RootInode {
 			n.flags |= flagDead
 		}
 	}
@@ -77,30 +77,30 @@ func (r *repairer) surveyNames() error {
 
 // remake makes directories anew of which there are entries, and the root.
 func (r *repairer) remake(lost map[uint64]lostDir) error {
-	root := r.inodes.find(rootInode)
+	root := r.inodes.find(record.RootInode)
 	if root == nil || root.flags&flagUnreadable != 0 {
-		l := lost[rootInode]
+		l := lost[record.RootInode]
 		l.entries = true
-		lost[rootInode] = l
+		lost[record.RootInode] = l
 	}
 	for ino, l := range lost {
 		b := r.buckets[ino]
-		isBucket := b != nil && b.record != nil && !b.record.Removed && l.namedIn == rootInode
+		isBucket := b != nil && b.record != nil && !b.record.Removed && l.namedIn == record.RootInode
 		if !l.entries && !isBucket {
 			continue
 		}
 		bucket := l.bucket
 		switch {
-		case ino == rootInode:
-			bucket = rootBucket
-		case b != nil || l.namedIn == rootInode:
+		case ino == record.RootInode:
+			bucket = record.RootBucket
+		case b != nil || l.namedIn == record.RootInode:
 			bucket = ino
 		case bucket == 0:
-			if up := r.inodes.find(l.namedIn); up != nil && up.ino != rootInode {
+			if up := r.inodes.find(l.namedIn); up != nil && up.ino != record.RootInode {
 				bucket = up.bucket
 			}
 		}
-		if bucket == rootBucket && ino != rootInode {
+		if bucket == record.RootBucket && ino != record.RootInode {
 			continue // nothing says where it belongs
 		}
 		r.make(ino, bucket, l.namedIn)
@@ -120,7 +120,7 @@ func (r *repairer) make(ino, bucket, namedIn uint64) {
 	uid, gid := r.owner(bucket)
 	r.made[ino] = &record.Inode{
 		Attr:   record.Attr{Bucket: bucket, Mode: record.TypeDir | 0o700, UID: uid, GID: gid, Nlink: 2},
-		Parent: max(namedIn, rootInode),
+		Parent: max(namedIn, record.RootInode),
 	}
 	r.bucket(bucket)
 	r.note(Made, ino, "the directory, whose attributes are lost: its mode is 0700")
@@ -129,7 +129,7 @@ func (r *repairer) make(ino, bucket, namedIn uint64) {
 // owner returns who owns what is made in a bucket: who owns its directory, else
 // the root, else the user.
 func (r *repairer) owner(bucket uint64) (uid, gid uint32) {
-	for _, ino := range []uint64{bucketDir(bucket), rootInode} {
+	for _, ino := range []uint64{record.BucketDir(bucket), record.RootInode} {
 		if n, err := read(r, record.InodeKey(ino), record.DecodeInode); err == nil {
 			return n.UID, n.GID
 		}
@@ -187,9 +187,9 @@ func (r *repairer) surveyEntry(parent *inode, h record.NameHash, e record.Entry)
 	switch {
 	case n == nil:
 		cause = "it names an inode that is lost"
-	case parent.ino == rootInode && (n.dir < 0 || n.bucket != n.ino):
+	case parent.ino == record.RootInode && (n.dir < 0 || n.bucket != n.ino):
 		cause = "the root holds buckets only"
-	case parent.ino != rootInode && (n.bucket != parent.bucket || n.ino == n.bucket || n.ino == rootInode):
+	case parent.ino != record.RootInode && (n.bucket != parent.bucket || n.ino == n.bucket || n.ino == record.RootInode):
 		cause = "it names something that belongs to another bucket"
 	case n.dir >= 0 && (n.namedIn != parent.ino || n.links > 0):
 		cause = "the directory has another name"
@@ -231,16 +231,16 @@ func (r *repairer) breakLoops() error {
 		at := n
 		for at.flags&(flagReached|flagVisiting) == 0 {
 			at.flags |= flagVisiting
-			if at.links == 0 || at.ino == rootInode {
+			if at.links == 0 || at.ino == record.RootInode {
 				break
 			}
 			at = r.inodes.find(at.namedIn)
 		}
-		loop := at.flags&flagVisiting != 0 && at.links > 0 && at.ino != rootInode
+		loop := at.flags&flagVisiting != 0 && at.links > 0 && at.ino != record.RootInode
 		// All of them hang together, and will hang off the root.
 		for up := n; up.flags&flagVisiting != 0; up = r.inodes.find(up.namedIn) {
 			up.flags = up.flags&^flagVisiting | flagReached
-			if up.links == 0 || up.ino == rootInode {
+			if up.links == 0 || up.ino == record.RootInode {
 				break
 			}
 		}
@@ -280,7 +280,7 @@ func (r *repairer) settleDirs() error {
 	if !r.headFound && !slices.ContainsFunc(r.inodes.list, func(n inode) bool { return n.flags&(flagUnreadable|flagMade) == 0 }) {
 		return ErrNothing
 	}
-	if root := r.inodes.find(rootInode); root.dir < 0 {
+	if root := r.inodes.find(record.RootInode); root.dir < 0 {
 		return errRoot
 	}
 	return nil
@@ -301,7 +301,7 @@ func (r *repairer) settleLinks() error {
 			r.drops = append(r.drops, record.InodeKey(n.ino))
 			continue
 		}
-		if n.links == 0 && n.ino != rootInode && n.nlink == 0 && (n.dir < 0 || r.inodes.dir(n).foundEntries == 0) {
+		if n.links == 0 && n.ino != record.RootInode && n.nlink == 0 && (n.dir < 0 || r.inodes.dir(n).foundEntries == 0) {
 			n.flags |= flagDead
 		}
 		if n.flags&flagDead == 0 {
@@ -323,7 +323,7 @@ func (r *repairer) settleLinks() error {
 // reviveBuckets sees that each bucket that has inodes has a directory.
 func (r *repairer) reviveBuckets() error {
 	for id, b := range r.buckets {
-		if id == rootBucket || b.alive == 0 {
+		if id == record.RootBucket || b.alive == 0 {
 			continue
 		}
 		n := r.inodes.find(id)
@@ -361,17 +361,17 @@ func (r *repairer) settleLink(n *inode) {
 			r.dirFix(n.ino)
 		}
 		parent := n.namedIn
-		if n.ino == rootInode {
-			parent = rootInode
+		if n.ino == record.RootInode {
+			parent = record.RootInode
 		}
-		if (n.links > 0 || n.ino == rootInode) && d.parent != parent {
+		if (n.links > 0 || n.ino == record.RootInode) && d.parent != parent {
 			if n.flags&flagMade == 0 {
 				r.note(Counted, n.ino, "the directory that this one lies in")
 			}
 			r.fix(n.ino).setParent, r.fix(n.ino).parent = true, parent
 		}
 	}
-	if n.links == 0 && n.ino != rootInode {
+	if n.links == 0 && n.ino != record.RootInode {
 		if !r.placeable(n) {
 			r.note(Left, n.ino, "the inode has no name, and its bucket %d cannot be", n.bucket)
 			return
@@ -383,7 +383,7 @@ func (r *repairer) settleLink(n *inode) {
 		}
 	}
 	if n.nlink != target && n.flags&flagMade == 0 {
-		if n.links > 0 || n.ino == rootInode {
+		if n.links > 0 || n.ino == record.RootInode {
 			r.note(Counted, n.ino, "the link count is %d, not %d", target, n.nlink)
 		}
 		r.fix(n.ino).setNlink, r.fix(n.ino).nlink = true, target
@@ -393,7 +393,7 @@ func (r *repairer) settleLink(n *inode) {
 // placeable reports whether there is, or will be, a directory for what belongs to
 // the inode's bucket.
 func (r *repairer) placeable(n *inode) bool {
-	if n.bucket == rootBucket {
+	if n.bucket == record.RootBucket {
 		return false
 	}
 	top := r.inodes.alive(n.bucket)

@@ -10,9 +10,6 @@ import (
 	"ssefs/fs/record"
 )
 
-// fanoutBits is the logarithm of record.NodeFanout.
-const fanoutBits = 8
-
 // fileFix is what is to be done to the map of a file and to its packs.
 type fileFix struct {
 	newMap *record.Map // nil if it stays; references without a version get the transaction's
@@ -185,7 +182,7 @@ func (f *fileSurvey) node(level uint8, ref record.Ref) (record.Ref, error) {
 		again = again || changed
 		fresh.Blocks = uint64(node.leaf.Blocks())
 	} else {
-		own := slices.DeleteFunc(slices.Clone(below), func(r record.Ref) bool { return r.Index>>fanoutBits != ref.Index })
+		own := slices.DeleteFunc(slices.Clone(below), func(r record.Ref) bool { return r.Index>>record.FanoutBits != ref.Index })
 		if len(own) < len(below) {
 			f.note(Dropped, f.ino, "references of map node %d/%d to nodes that cannot be below it", level, ref.Index)
 		}

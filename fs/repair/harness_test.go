@@ -50,7 +50,7 @@ func (x *site) must(err error) {
 // newSite makes a volume with something of everything.
 func newSite(t testing.TB) *site {
 	t.Helper()
-	x := &site{TB: t, id: crypto.VolumeID{1, 2, 3}, paths: map[string]uint64{"/": rootInode}, bytes: make(map[uint64][]byte)}
+	x := &site{TB: t, id: crypto.VolumeID{1, 2, 3}, paths: map[string]uint64{"/": record.RootInode}, bytes: make(map[uint64][]byte)}
 	root, err := crypto.NewKey()
 	x.must(err)
 	t.Cleanup(root.Wipe)
@@ -398,7 +398,7 @@ func touched(changes, older raw) (dirty, replayed map[uint64]bool) {
 // pathTouched reports whether an entry or an inode on a path changes.
 func (x *site) pathTouched(path string, changes raw, dirty map[uint64]bool) bool {
 	names := crypto.NewNameHasher(x.keys.Names)
-	at := uint64(rootInode)
+	at := uint64(record.RootInode)
 	full := ""
 	for _, name := range strings.Split(strings.Trim(path, "/"), "/") {
 		if name == "" {

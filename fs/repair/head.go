@@ -136,7 +136,7 @@ func (r *repairer) surveyBuckets() error {
 		r.sets.Add(&r.bucketSet, record.BucketSet, record.VersionElement(k.ID, rec.Version))
 		if r.tooNew(rec.Version) {
 			b.wrong = true
-			r.note(Counted, bucketDir(k.ID), "the bucket record is of version %d, the store at %d", rec.Version, r.view.Version())
+			r.note(Counted, record.BucketDir(k.ID), "the bucket record is of version %d, the store at %d", rec.Version, r.view.Version())
 		}
 		return r.tick(0, 0, "bucket records")
 	})
@@ -144,14 +144,6 @@ func (r *repairer) surveyBuckets() error {
 		r.note(Counted, 0, "the set hash of the buckets: one is missing, added or from another version")
 	}
 	return err
-}
-
-// bucketDir returns the inode of a bucket's directory.
-func bucketDir(id uint64) uint64 {
-	if id == rootBucket {
-		return rootInode
-	}
-	return id
 }
 
 // settleBuckets compares the buckets with their inodes, and says what their
@@ -182,7 +174,7 @@ func (r *repairer) settleBuckets() error {
 			}
 		}
 	}
-	r.head.NextInode = max(r.head.NextInode, rootInode+1)
+	r.head.NextInode = max(r.head.NextInode, record.RootInode+1)
 	if !r.headFound {
 		r.head.NextInode = max(r.head.NextInode, r.maxInode+1)
 	}
@@ -194,7 +186,7 @@ func (r *repairer) settleBuckets() error {
 }
 
 func (r *repairer) settleBucket(id uint64, b *bucket) {
-	ino := bucketDir(id)
+	ino := record.BucketDir(id)
 	dir := r.inodes.find(ino)
 	gone := dir == nil || dir.flags&(flagDead|flagUnreadable) != 0
 	switch {
@@ -202,7 +194,7 @@ func (r *repairer) settleBucket(id uint64, b *bucket) {
 		b.wrong = true
 		r.note(Dropped, ino, "the record of bucket %d, which has no inodes", id)
 		return
-	case b.record == nil && id == rootBucket:
+	case b.record == nil && id == record.RootBucket:
 		b.wrong = true
 		r.note(Made, ino, "the record of the root's bucket")
 	case b.record == nil:
@@ -223,7 +215,7 @@ func (r *repairer) settleBucket(id uint64, b *bucket) {
 		b.wrong = true
 		r.note(Counted, ino, "the files of the bucket have %d blocks, its record counts %d", b.blocks, b.record.Blocks)
 	}
-	if id == rootBucket {
+	if id == record.RootBucket {
 		return
 	}
 	if _, err := crypto.ParsePolicy(b.policy); err != nil {

@@ -21,7 +21,7 @@ type place struct {
 func (r *repairer) resolvePaths() error {
 	wanted := make(map[uint64]bool)
 	want := func(ino uint64) {
-		for depth := 0; depth < maxDepth && ino != 0 && ino != rootInode && !wanted[ino]; depth++ {
+		for depth := 0; depth < maxDepth && ino != 0 && ino != record.RootInode && !wanted[ino]; depth++ {
 			wanted[ino] = true
 			n := r.inodes.find(ino)
 			if n == nil {
@@ -71,7 +71,7 @@ func path(places map[uint64]place, ino uint64) string {
 	var parts []string
 	seen := make(map[uint64]bool) // there may be loops
 	for len(parts) < maxDepth && !seen[ino] {
-		if ino == rootInode {
+		if ino == record.RootInode {
 			slices.Reverse(parts)
 			return "/" + strings.Join(parts, "/")
 		}

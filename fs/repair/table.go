@@ -8,13 +8,6 @@ import (
 	"ssefs/fs/record"
 )
 
-// rootInode is the inode number of the root directory, rootBucket the bucket that
-// stands for it.
-const (
-	rootInode  = 1
-	rootBucket = 0
-)
-
 // inode is what is remembered of an inode.
 type inode struct {
 	ino     uint64

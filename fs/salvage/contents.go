@@ -14,12 +14,8 @@ import (
 	"ssefs/kms"
 )
 
-// fanoutBits is the logarithm of record.NodeFanout, leafBytes what one leaf
-// covers.
-const (
-	fanoutBits = 8
-	leafBytes  = extent.LeafBlocks * crypto.BlockSize
-)
+// leafBytes is the part of a file that one leaf of its map covers.
+const leafBytes = extent.LeafBlocks * crypto.BlockSize
 
 // file is the copying of one regular file.
 type file struct {
@@ -142,7 +138,7 @@ func (f *file) node(level uint8, ref record.Ref) (leaf *extent.Leaf, below []rec
 		err = fmt.Errorf("it is of version %d, not %d", version, ref.Version)
 	}
 	for _, r := range below {
-		if err == nil && r.Index>>fanoutBits != ref.Index {
+		if err == nil && r.Index>>record.FanoutBits != ref.Index {
 			err = fmt.Errorf("it lists node %d, which cannot be below it", r.Index)
 		}
 	}
@@ -151,7 +147,7 @@ func (f *file) node(level uint8, ref record.Ref) (leaf *extent.Leaf, below []rec
 
 // covers returns the bytes that a map node covers.
 func covers(level uint8, index uint64) (from, to uint64) {
-	size := uint64(leafBytes) << (fanoutBits * uint(level))
+	size := uint64(leafBytes) << (record.FanoutBits * uint(level))
 	if index >= math.MaxInt64/size {
 		return math.MaxInt64, math.MaxInt64
 	}

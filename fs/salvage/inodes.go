@@ -11,8 +11,6 @@ import (
 	"ssefs/store"
 )
 
-const rootInode = 1
-
 // inode is what is remembered of an inode.
 type inode struct {
 	ino    uint64

@@ -23,10 +23,10 @@ type named struct {
 
 // copyTree copies what the root reaches.
 func (s *salvager) copyTree() error {
-	if root := s.inodes.find(rootInode); root != nil {
+	if root := s.inodes.find(record.RootInode); root != nil {
 		root.flags |= flagCopied
 	}
-	return s.fill(s.out, rootInode)
+	return s.fill(s.out, record.RootInode)
 }
 
 // fill copies the contents of a directory.
@@ -112,7 +112,7 @@ func (s *salvager) copyEntry(d directory, parent uint64, e named) error {
 	if err != nil && s.ctx.Err() == nil {
 		err = s.outputFailed(path, e.ino, err)
 	}
-	if b := s.buckets[e.ino]; parent == rootInode && b != nil && b.name == "" {
+	if b := s.buckets[e.ino]; parent == record.RootInode && b != nil && b.name == "" {
 		b.name = e.name
 		s.report.Copied.Buckets++
 	}

@@ -47,9 +47,6 @@ type BucketInfo struct {
 	Btime    record.Time
 }
 
-// Bucket numbers the root's own bucket record.
-const rootBucket = 0
-
 // newBucket makes the bucket of a directory that is about to appear in the
 // root.
 func (v *Volume) newBucket(n *Inode, w *NewNode) error {
@@ -268,7 +265,7 @@ func (v *Volume) storeBuckets(batch *store.Batch, c *closing) {
 		b.version = c.version
 		v.sets.Add((*crypto.SetHash)(&c.head.BucketSet), record.BucketSet, record.VersionElement(id, b.version))
 		r := record.Bucket{Version: c.version, Removed: st.removed, Inodes: b.inodes, Blocks: b.blocks, InodeSet: b.set}
-		if id != rootBucket {
+		if id != record.RootBucket {
 			r.Policy = st.policy.String()
 			r.Direct = st.wrapping == kms.Direct
 		}
@@ -295,7 +292,7 @@ func (v *Volume) loadBuckets() error {
 			return damaged(record.KindBucket, k.ID, err)
 		}
 		b := &bucket{id: k.ID, removed: r.Removed, version: r.Version, inodes: r.Inodes, blocks: r.Blocks, set: r.InodeSet}
-		if k.ID != rootBucket {
+		if k.ID != record.RootBucket {
 			if b.policy, err = crypto.ParsePolicy(r.Policy); err != nil {
 				return damaged(record.KindBucket, k.ID, err)
 			}

@@ -9,7 +9,7 @@ import (
 )
 
 // RootInode is the inode number of the root directory.
-const RootInode = 1
+const RootInode = record.RootInode
 
 // Inode is an inode in memory. Pinned inodes stay; others are dropped in the
 // order of their last use once there are too many, unless they have changes

@@ -360,7 +360,7 @@ func (m *fileMap) lists(r nodeReader, ino uint64, level uint8, index uint64) (bo
 	}
 	refs := m.refs
 	for l := m.height - 1; ; l-- {
-		i, ok := findRef(refs, index>>(fanoutBits*(l-level)))
+		i, ok := findRef(refs, index>>(record.FanoutBits*(l-level)))
 		if !ok || l == level {
 			return ok, nil
 		}

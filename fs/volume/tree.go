@@ -37,9 +37,6 @@ type innerNode struct {
 // maxCleanLeaves bounds the unchanged leaves that one inode keeps in memory.
 const maxCleanLeaves = 4096
 
-// fanoutBits is the logarithm of record.NodeFanout.
-const fanoutBits = 8
-
 func (m *fileMap) load(r *record.Map) {
 	*m = fileMap{height: r.Height, refs: r.Refs, leaves: make(map[uint64]*leafNode, len(r.Leaves))}
 	for _, l := range r.Leaves {
@@ -69,7 +66,7 @@ func (m *fileMap) peek(index uint64) (l *leafNode, known bool) {
 	}
 	refs := m.refs
 	for level := m.height - 1; ; level-- {
-		i, ok := findRef(refs, index>>(fanoutBits*level))
+		i, ok := findRef(refs, index>>(record.FanoutBits*level))
 		if !ok {
 			return nil, true
 		}
@@ -100,7 +97,7 @@ func (m *fileMap) leaf(r nodeReader, ino, index uint64) (*leafNode, error) {
 	}
 	refs := m.refs
 	for level := m.height - 1; ; level-- {
-		at := index >> (fanoutBits * level)
+		at := index >> (record.FanoutBits * level)
 		i, ok := findRef(refs, at)
 		if !ok {
 			return nil, nil
@@ -215,7 +212,7 @@ func (m *fileMap) nextLeaf(r nodeReader, ino, index uint64) (uint64, bool, error
 }
 
 func (m *fileMap) nextRef(r nodeReader, ino uint64, refs []record.Ref, level uint8, index uint64) (uint64, bool, error) {
-	at, _ := findRef(refs, index>>(fanoutBits*level))
+	at, _ := findRef(refs, index>>(record.FanoutBits*level))
 	for ; at < len(refs); at++ {
 		ref := refs[at]
 		if level == 0 {
@@ -228,7 +225,7 @@ func (m *fileMap) nextRef(r nodeReader, ino uint64, refs []record.Ref, level uin
 		if err != nil {
 			return 0, false, err
 		}
-		i, ok, err := m.nextRef(r, ino, n.refs, level-1, max(index, ref.Index<<(fanoutBits*level)))
+		i, ok, err := m.nextRef(r, ino, n.refs, level-1, max(index, ref.Index<<(record.FanoutBits*level)))
 		if err != nil || ok {
 			return i, ok, err
 		}
@@ -274,10 +271,10 @@ func (m *fileMap) cutFrom(r nodeReader, ino, index uint64) (blocks uint64, err e
 }
 
 func (m *fileMap) cutRefs(r nodeReader, ino uint64, refs []record.Ref, level uint8, index uint64, cut func(uint8, record.Ref)) ([]record.Ref, error) {
-	at, _ := findRef(refs, index>>(fanoutBits*level))
+	at, _ := findRef(refs, index>>(record.FanoutBits*level))
 	for i := at; i < len(refs); i++ {
 		ref := refs[i]
-		whole := ref.Index<<(fanoutBits*level) >= index
+		whole := ref.Index<<(record.FanoutBits*level) >= index
 		if level == 0 {
 			cut(level, ref)
 			continue
@@ -361,7 +358,7 @@ func (m *fileMap) encode(version uint64, w mapNodeWriter) record.Map {
 		children := m.refs
 		m.refs = nil
 		for _, c := range children {
-			at := c.Index >> fanoutBits
+			at := c.Index >> record.FanoutBits
 			n := m.inner[level][at]
 			if n == nil {
 				n = &innerNode{dirty: true}
@@ -400,7 +397,7 @@ func (m *fileMap) encodeLevel(level uint8, version uint64, w mapNodeWriter) {
 func (m *fileMap) setRef(level uint8, ref record.Ref) {
 	refs := &m.refs
 	if level+1 < m.height {
-		at := ref.Index >> fanoutBits
+		at := ref.Index >> record.FanoutBits
 		n := m.inner[level+1][at]
 		if n == nil {
 			if ref.Blocks == 0 {

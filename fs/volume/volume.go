@@ -191,7 +191,7 @@ func Create(o Options, s Settings, uid, gid uint32) error {
 		Atime: now, Mtime: now, Ctime: now, Btime: now,
 	}
 	root.xattrs = &xattrSet{}
-	v.buckets[rootBucket] = &bucket{id: rootBucket}
+	v.buckets[record.RootBucket] = &bucket{id: record.RootBucket}
 	if _, err := rand.Read(v.head.Lineage[:]); err != nil {
 		return err
 	}
