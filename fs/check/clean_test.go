@@ -6,6 +6,7 @@ import (
 
 	"ssefs/fs/record"
 	"ssefs/fs/volume"
+	"ssefs/fs/volume/volumetest"
 )
 
 // sample fills a volume with something of everything.
@@ -19,25 +20,22 @@ func sample(t testing.TB) *testVolume {
 		x.mkdir(b + "/dir")
 		x.mkdir(b + "/dir/sub")
 		x.file(b+"/empty", nil)
-		x.file(b+"/small", noise(seed+1, 1000))
-		x.file(b+"/other", noise(seed+2, 5000))
-		x.file(b+"/dir/big", noise(seed+3, 5<<20+77))
-		x.file(b+"/dir/sub/deep", noise(seed+4, 20_000))
-		x.setXattr(b+"/small", "user.color", "blue")
-		x.setXattr(b+"/dir", "user.color", "green")
-		x.v.Unpin(x.create(b+"/dir/link", volume.NewNode{Mode: record.TypeLink | 0o777, Target: "sub/deep"}))
-		x.v.Unpin(x.create(b+"/dir/fifo", volume.NewNode{Mode: 0o010000 | 0o644}))
+		x.file(b+"/small", volumetest.Noise(seed+1, 1000))
+		x.file(b+"/other", volumetest.Noise(seed+2, 5000))
+		x.file(b+"/dir/big", volumetest.Noise(seed+3, 5<<20+77))
+		x.file(b+"/dir/sub/deep", volumetest.Noise(seed+4, 20_000))
+		x.SetXattr(b+"/small", "user.color", "blue")
+		x.SetXattr(b+"/dir", "user.color", "green")
+		x.V.Unpin(x.Create(b+"/dir/link", volume.NewNode{Mode: record.TypeLink | 0o777, Target: "sub/deep"}))
+		x.V.Unpin(x.Create(b+"/dir/fifo", volume.NewNode{Mode: 0o010000 | 0o644}))
 	}
 	// A map with nodes, of two levels, and packs.
 	x.file("/aes/holes", nil)
 	for i := range uint64(80) {
-		x.writeAt("/aes/holes", i*leafBytes+i*4096, noise(i, 4096))
+		x.WriteAt("/aes/holes", i*leafBytes+i*4096, volumetest.Noise(i, 4096))
 	}
-	n, err := x.v.Resolve("/aes/other")
-	x.must(err)
-	x.must(x.v.Link(n, x.inode("/aes/dir"), "other too"))
-	x.v.Unpin(n)
-	x.sync()
+	x.Link("/aes/other", "/aes/dir/other too")
+	x.Sync()
 	return x
 }
 
@@ -57,38 +55,37 @@ func TestSampleIsClean(t *testing.T) {
 		t.Errorf("%d bytes verified, want %d", c.VerifiedBytes, want)
 	}
 	for _, k := range kinds() {
-		if n := c.Records[k.String()]; n != int64(len(x.dump([]byte{byte(k)}))) {
-			t.Errorf("%d %s records counted, there are %d", n, k, len(x.dump([]byte{byte(k)})))
+		if n := c.Records[k.String()]; n != int64(len(x.Dump([]byte{byte(k)}))) {
+			t.Errorf("%d %s records counted, there are %d", n, k, len(x.Dump([]byte{byte(k)})))
 		}
 	}
-	if m := x.inodeRecord(x.inode("/aes/holes")).Map; m.Height != 2 {
+	if m := x.inodeRecord(x.Inode("/aes/holes")).Map; m.Height != 2 {
 		t.Errorf("the sample's map is of height %d, it should be 2", m.Height)
 	}
 	if c.Records["pack"] == 0 {
 		t.Error("the sample has no packs")
 	}
-	x.unmount()
+	x.Unmount()
 	x.clean(VerifyContents)
-	x.mount()
+	x.Mount()
 }
 
 // TestUnnamedIsClean: open files without a name, live and after a crash.
 func TestUnnamedIsClean(t *testing.T) {
 	x := sample(t)
-	n, err := x.v.Resolve("/aes/holes")
-	x.must(err)
+	n := x.Resolve("/aes/holes")
 	n.Acquire()
-	x.must(x.v.Unlink(x.inode("/aes"), "holes"))
-	tmp, err := x.v.CreateUnnamed(context.Background(), x.inode("/aes"), volume.NewNode{Mode: record.TypeFile | 0o600})
-	x.must(err)
+	x.Must(x.V.Unlink(x.Inode("/aes"), "holes"))
+	tmp, err := x.V.CreateUnnamed(context.Background(), x.Inode("/aes"), volume.NewNode{Mode: record.TypeFile | 0o600})
+	x.Must(err)
 	tmp.Acquire()
-	x.write(tmp, 0, noise(1, 9000))
-	x.sync()
+	x.Write(tmp, 0, volumetest.Noise(1, 9000))
+	x.Sync()
 	if r := x.clean(VerifyContents); r.Counts.Unnamed != 2 {
 		t.Errorf("%d unnamed inodes, want 2", r.Counts.Unnamed)
 	}
-	x.v.Release(n)
-	x.v.Release(tmp)
-	x.sync()
+	x.V.Release(n)
+	x.V.Release(tmp)
+	x.Sync()
 	x.clean(VerifyContents)
 }

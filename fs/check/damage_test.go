@@ -7,7 +7,6 @@ import (
 	"ssefs/crypto"
 	"ssefs/fs/record"
 	"ssefs/fs/volume"
-	"ssefs/store"
 )
 
 // flip returns a copy with one bit changed.
@@ -17,18 +16,12 @@ func flip(b []byte, at int) []byte {
 	return c
 }
 
-// entryKey returns the key of a name in a directory.
-func (x *testVolume) entryKey(dir uint64, name string) []byte {
-	h := crypto.NewNameHasher(x.keys.Names).Hash(dir, []byte(name))
-	return record.EntryKey(dir, h)
-}
-
 // dataKeys returns the keys of an inode's data records in order.
 func (x *testVolume) dataKeys(ino uint64) [][]byte {
 	var keys [][]byte
-	view := x.db.View()
+	view := x.DB.View()
 	defer view.Release()
-	x.must(view.IterateKeys(record.Prefix(record.KindData, ino), nil, func(key []byte, _ int64) error {
+	x.Must(view.IterateKeys(record.Prefix(record.KindData, ino), nil, func(key []byte, _ int64) error {
 		keys = append(keys, append([]byte(nil), key...))
 		return nil
 	}))
@@ -38,7 +31,7 @@ func (x *testVolume) dataKeys(ino uint64) [][]byte {
 // recordOf returns the number of an inode's first data record.
 func (x *testVolume) recordOf(ino uint64) uint64 {
 	k, err := record.ParseKey(x.dataKeys(ino)[0])
-	x.must(err)
+	x.Must(err)
 	return k.Sub
 }
 
@@ -77,7 +70,7 @@ var damages = []struct {
 		return changes
 	}, []string{"entry /none/dir/big", "inode-set /none", "totals "}},
 	{"whole file and its entry deleted", func(x *testVolume, ino map[string]uint64) raw {
-		changes := one(x.entryKey(ino["/none/dir"], "big"), nil)
+		changes := one(x.EntryKey(ino["/none/dir"], "big"), nil)
 		for key := range x.owned(ino["/none/dir/big"]) {
 			changes[key] = nil
 		}
@@ -87,23 +80,23 @@ var damages = []struct {
 		return one(record.InodeKey(volume.RootInode), nil)
 	}, []string{"unreadable /", "stray /", "inode-set /", "totals "}},
 	{"entry flipped", func(x *testVolume, ino map[string]uint64) raw {
-		k := x.entryKey(ino["/aes"], "small")
+		k := x.EntryKey(ino["/aes"], "small")
 		return one(k, flip(x.value(k), 45))
 	}, []string{"unreadable /aes", "entry-set /aes", "unnamed <inode %d>"}},
 	{"entry deleted", func(x *testVolume, ino map[string]uint64) raw {
-		return one(x.entryKey(ino["/aes"], "small"), nil)
+		return one(x.EntryKey(ino["/aes"], "small"), nil)
 	}, []string{"entry-set /aes", "unnamed <inode %d>"}},
 	{"subdirectory's entry deleted", func(x *testVolume, ino map[string]uint64) raw {
-		return one(x.entryKey(ino["/aes"], "dir"), nil)
+		return one(x.EntryKey(ino["/aes"], "dir"), nil)
 	}, []string{"entry-set /aes", "unnamed <inode %d>"}},
 	{"bucket's entry deleted", func(x *testVolume, ino map[string]uint64) raw {
-		return one(x.entryKey(volume.RootInode, "kms"), nil)
+		return one(x.EntryKey(volume.RootInode, "kms"), nil)
 	}, []string{"entry-set /", "unnamed <inode %d>"}},
 	{"entry under another name", func(x *testVolume, ino map[string]uint64) raw {
-		return one(x.entryKey(ino["/aes"], "new"), x.value(x.entryKey(ino["/aes"], "small")))
+		return one(x.EntryKey(ino["/aes"], "new"), x.value(x.EntryKey(ino["/aes"], "small")))
 	}, []string{"unreadable /aes", "entry-set /aes"}},
 	{"entries exchanged", func(x *testVolume, ino map[string]uint64) raw {
-		a, b := x.entryKey(ino["/aes"], "small"), x.entryKey(ino["/aes"], "other")
+		a, b := x.EntryKey(ino["/aes"], "small"), x.EntryKey(ino["/aes"], "other")
 		return raw{string(a): x.value(b), string(b): x.value(a)}
 	}, []string{"unreadable /aes", "entry-set /aes", "unnamed <inode %d>", "links /aes/dir/other too"}},
 	{"xattr flipped", func(x *testVolume, ino map[string]uint64) raw {
@@ -115,11 +108,11 @@ var damages = []struct {
 	}, []string{"xattr /aes/dir"}},
 	{"xattr of another version", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.XattrKey(ino["/aes/small"])
-		return one(k, x.seal(k, record.AppendXattrs(nil, 2, []record.Xattr{{Name: "user.color", Value: []byte("red")}})))
+		return one(k, x.Seal(k, record.AppendXattrs(nil, 2, []record.Xattr{{Name: "user.color", Value: []byte("red")}})))
 	}, []string{"xattr /aes/small"}},
 	{"xattr of a file that has none", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.XattrKey(ino["/aes/other"])
-		return one(k, x.seal(k, record.AppendXattrs(nil, 2, []record.Xattr{{Name: "user.color", Value: []byte("red")}})))
+		return one(k, x.Seal(k, record.AppendXattrs(nil, 2, []record.Xattr{{Name: "user.color", Value: []byte("red")}})))
 	}, []string{"xattr /aes/other"}},
 	{"map node flipped", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.MapKey(ino["/aes/holes"], 0, 7)
@@ -136,11 +129,11 @@ var damages = []struct {
 	}, []string{"unreadable /aes/holes"}},
 	{"map node added", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.MapKey(ino["/aes/holes"], 0, 255)
-		return one(k, x.seal(k, record.AppendNode(nil, 2, nil)))
+		return one(k, x.Seal(k, record.AppendNode(nil, 2, nil)))
 	}, []string{"map-unlisted /aes/holes"}},
 	{"map node of a small file", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.MapKey(ino["/aes/small"], 0, 0)
-		return one(k, x.seal(k, record.AppendNode(nil, 2, nil)))
+		return one(k, x.Seal(k, record.AppendNode(nil, 2, nil)))
 	}, []string{"map-unlisted /aes/small"}},
 	{"map node of a directory", func(x *testVolume, ino map[string]uint64) raw {
 		return one(record.MapKey(ino["/aes/dir"], 0, 0), []byte("x"))
@@ -185,13 +178,13 @@ var damages = []struct {
 	{"pack without data", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.PackKey(ino["/aes/small"], x.recordOf(ino["/none/small"]))
 		p := record.Pack{Version: 2, Live: 1, Logical: []uint64{0}}
-		return one(k, x.seal(k, p.Append(nil)))
+		return one(k, x.Seal(k, p.Append(nil)))
 	}, []string{"pack /aes/small"}},
 	{"pack of data that is not shared", func(x *testVolume, ino map[string]uint64) raw {
 		p := record.Pack{Version: 2, Live: 1, Logical: []uint64{0}}
 		k := x.dataKeys(ino["/aes/small"])[0]
 		k[0] = byte(record.KindPack)
-		return one(k, x.seal(k, p.Append(nil)))
+		return one(k, x.Seal(k, p.Append(nil)))
 	}, []string{"pack /aes/small"}},
 	{"bucket flipped", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.BucketKey(ino["/none"])
@@ -205,29 +198,29 @@ var damages = []struct {
 	{"bucket added", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.BucketKey(ino["/aes/dir"])
 		b := record.Bucket{Version: 2, Policy: "AES256"}
-		return one(k, x.seal(k, b.Append(nil)))
+		return one(k, x.Seal(k, b.Append(nil)))
 	}, []string{"bucket-set ", "bucket /aes/dir"}},
 	{"bucket marked as removed", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.BucketKey(ino["/none"])
 		b, err := record.DecodeBucket(x.open(k))
-		x.must(err)
+		x.Must(err)
 		b.Removed = true
-		return one(k, x.seal(k, b.Append(nil)))
+		return one(k, x.Seal(k, b.Append(nil)))
 	}, []string{"bucket /none"}},
 	{"orphan record of a file with a name", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.OrphanKey(ino["/aes/small"])
 		o := record.Orphan{Version: 2}
-		return one(k, x.seal(k, o.Append(nil)))
+		return one(k, x.Seal(k, o.Append(nil)))
 	}, []string{"orphan /aes/small"}},
 	{"orphan record of a directory", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.OrphanKey(ino["/aes/dir"])
 		o := record.Orphan{Version: 2, Below: 3}
-		return one(k, x.seal(k, o.Append(nil)))
+		return one(k, x.Seal(k, o.Append(nil)))
 	}, []string{"orphan /aes/dir"}},
 	{"orphan record of no inode", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.OrphanKey(1 << 50)
 		o := record.Orphan{Version: 2}
-		return one(k, x.seal(k, o.Append(nil)))
+		return one(k, x.Seal(k, o.Append(nil)))
 	}, []string{"orphan <inode 1125899906842624>"}},
 	{"orphan record flipped", func(*testVolume, map[string]uint64) raw {
 		return one(record.OrphanKey(4), []byte("something that does not open, for it was never sealed"))
@@ -235,7 +228,7 @@ var damages = []struct {
 	{"pending record put back", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.PendingKey(1)
 		p := record.Pending{Version: 2, Data: []record.DataRef{{Inode: ino["/aes/small"], Record: x.recordOf(ino["/aes/small"])}}}
-		return one(k, x.seal(k, p.Append(nil)))
+		return one(k, x.Seal(k, p.Append(nil)))
 	}, []string{"pending "}},
 	{"pending record flipped", func(*testVolume, map[string]uint64) raw {
 		return one(record.PendingKey(4), []byte("something that does not open, for it was never sealed"))
@@ -243,7 +236,7 @@ var damages = []struct {
 	{"record of the future", func(x *testVolume, ino map[string]uint64) raw {
 		k := record.OrphanKey(ino["/aes/holes"])
 		o := record.Orphan{Version: 1 << 40, Below: 1}
-		return one(k, x.seal(k, o.Append(nil)))
+		return one(k, x.Seal(k, o.Append(nil)))
 	}, []string{"too-new /aes/holes"}},
 	{"settings deleted", func(*testVolume, map[string]uint64) raw {
 		return one(record.SettingsKey(), nil)
@@ -253,7 +246,7 @@ var damages = []struct {
 	}, []string{"unreadable "}},
 	{"settings of another version", func(x *testVolume, _ map[string]uint64) raw {
 		s := record.Settings{Version: 3, DefaultPolicy: "none", Region: "local"}
-		return one(record.SettingsKey(), x.seal(record.SettingsKey(), s.Append(nil)))
+		return one(record.SettingsKey(), x.Seal(record.SettingsKey(), s.Append(nil)))
 	}, []string{"settings "}},
 	{"head deleted", func(*testVolume, map[string]uint64) raw {
 		return one(record.HeadKey(), nil)
@@ -274,9 +267,9 @@ func (x *testVolume) aPack(ino uint64) []byte {
 	x.Helper()
 	var best []byte
 	most := uint32(0)
-	for key := range x.dump(record.Prefix(record.KindPack, ino)) {
+	for key := range x.Dump(record.Prefix(record.KindPack, ino)) {
 		p, err := record.DecodePack(x.open([]byte(key)))
-		x.must(err)
+		x.Must(err)
 		if p.Live > most {
 			best, most = []byte(key), p.Live
 		}
@@ -291,9 +284,9 @@ func (x *testVolume) changePack(ino uint64, change func(*record.Pack)) raw {
 	x.Helper()
 	k := x.aPack(ino)
 	p, err := record.DecodePack(x.open(k))
-	x.must(err)
+	x.Must(err)
 	change(p)
-	return one(k, x.seal(k, p.Append(nil)))
+	return one(k, x.Seal(k, p.Append(nil)))
 }
 
 // samplePaths are the inodes of the sample that damages refer to.
@@ -301,10 +294,10 @@ func (x *testVolume) samplePaths() map[string]uint64 {
 	ino := make(map[string]uint64)
 	for _, b := range []string{"/aes", "/none", "/kms"} {
 		for _, p := range []string{"", "/small", "/other", "/dir", "/dir/big", "/dir/sub", "/dir/sub/deep"} {
-			ino[b+p] = x.inode(b + p)
+			ino[b+p] = x.Inode(b + p)
 		}
 	}
-	ino["/aes/holes"] = x.inode("/aes/holes")
+	ino["/aes/holes"] = x.Inode("/aes/holes")
 	return ino
 }
 
@@ -313,17 +306,16 @@ func (x *testVolume) samplePaths() map[string]uint64 {
 func TestDamage(t *testing.T) {
 	x := sample(t)
 	ino := x.samplePaths()
-	x.unmount()
+	x.Unmount()
 	for _, d := range damages {
 		t.Run(d.name, func(t *testing.T) {
-			x := *x
-			x.TB = t
+			x := x.in(t)
 			then := make(raw)
-			changes := d.change(&x, ino)
+			changes := d.change(x, ino)
 			for key := range changes {
-				then[key] = x.dump([]byte(key))[key]
+				then[key] = x.Dump([]byte(key))[key]
 			}
-			head := *x.head()
+			head := x.head()
 			x.tamper(changes)
 			want := make([]string, len(d.want))
 			for i, w := range d.want {
@@ -331,22 +323,11 @@ func TestDamage(t *testing.T) {
 					want[i] = fmt.Sprintf(w, unnamed(d.name, ino))
 				}
 			}
-			view := x.db.View()
-			x.want(x.checkWith(Options{View: view, KMS: x.kms}), want...)
+			view := x.DB.View()
+			x.want(x.checkWith(Options{View: view, KMS: x.KMS}), want...)
 			view.Release()
-			head.Version = x.db.NextVersion()
-			head.Epoch = head.Version
-			then[string(record.HeadKey())] = x.seal(record.HeadKey(), head.Append(nil))
-			b := &store.Batch{}
-			for key, value := range then {
-				if value == nil {
-					b.Delete([]byte(key))
-				} else {
-					b.Put([]byte(key), value)
-				}
-			}
-			_, err := x.db.Commit(b)
-			x.must(err)
+			then[string(record.HeadKey())] = x.NextHead(head)
+			x.Commit(then)
 			x.clean(SkipContents)
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ssefs/fs/record"
+	"ssefs/fs/volume/volumetest"
 )
 
 // TestDeletionsInProgressAreClean: what is announced to be deleted may be there
@@ -13,11 +14,10 @@ func TestDeletionsInProgressAreClean(t *testing.T) {
 	x := sample(t)
 	ino := x.samplePaths()
 	holes := ino["/aes/holes"]
-	n, err := x.v.Resolve("/aes/holes")
-	x.must(err)
+	n := x.Resolve("/aes/holes")
 	n.Acquire()
-	x.must(x.v.Unlink(ino["/aes"], "holes"))
-	x.sync()
+	x.Must(x.V.Unlink(ino["/aes"], "holes"))
+	x.Sync()
 	r := x.clean(VerifyContents)
 	if r.Counts.Unnamed != 1 {
 		t.Fatalf("%d unnamed inodes", r.Counts.Unnamed)
@@ -26,7 +26,7 @@ func TestDeletionsInProgressAreClean(t *testing.T) {
 	for _, kind := range []record.Kind{record.KindData, record.KindPack, record.KindMap} {
 		i := 0
 		changes := make(raw)
-		for key := range x.dump(record.Prefix(kind, holes)) {
+		for key := range x.Dump(record.Prefix(kind, holes)) {
 			if i++; i%2 == 0 {
 				changes[key] = nil
 			}
@@ -37,39 +37,39 @@ func TestDeletionsInProgressAreClean(t *testing.T) {
 		x.tamper(then)
 	}
 	// The volume's own head is not the one that tamper made.
-	x.v.Release(n)
+	x.V.Release(n)
 }
 
 func TestSweepIsClean(t *testing.T) {
 	x := sample(t)
 	x.file("/aes/file", nil)
-	file := x.inode("/aes/file")
+	file := x.Inode("/aes/file")
 	for i := range uint64(70) { // more leaves than are unmapped one by one
-		x.writeAt("/aes/file", i*leafBytes, noise(i, 40*4096))
+		x.WriteAt("/aes/file", i*leafBytes, volumetest.Noise(i, 40*4096))
 	}
-	x.sync()
+	x.Sync()
 	before := x.owned(file)
 	x.truncate("/aes/file", 2*leafBytes)
-	x.sync()
-	for deadline := time.Now().Add(2 * time.Minute); len(x.dump(record.OrphanKey(file))) > 0; x.sync() {
+	x.Sync()
+	for deadline := time.Now().Add(2 * time.Minute); len(x.Dump(record.OrphanKey(file))) > 0; x.Sync() {
 		x.clean(SkipContents)
 		if time.Now().After(deadline) {
 			t.Fatal("what the truncate left is not being deleted")
 		}
 	}
-	x.unmount()
+	x.Unmount()
 	x.clean(VerifyContents)
 	left := make(raw)
 	for key, value := range before {
 		k, err := record.ParseKey([]byte(key))
-		x.must(err)
+		x.Must(err)
 		if _, there := x.owned(file)[key]; !there && k.Kind != record.KindInode {
 			left[key] = value
 		}
 	}
 	o := record.Orphan{Version: x.head().Version, Below: x.head().NextRecord}
 	k := record.OrphanKey(file)
-	left[string(k)] = x.seal(k, o.Append(nil))
+	left[string(k)] = x.Seal(k, o.Append(nil))
 	x.tamper(left)
 	x.want(x.check(VerifyContents))
 	x.tamper(one(k, nil))
@@ -82,7 +82,7 @@ func TestSweepIsClean(t *testing.T) {
 func pendingChanges(x *testVolume, ino map[string]uint64, number uint64) raw {
 	data := x.value(x.dataKeys(ino["/aes/small"])[0])
 	a, b := x.recordOf(ino["/none/small"]), x.recordOf(ino["/none/other"])
-	version := x.db.NextVersion()
+	version := x.DB.NextVersion()
 	pack := record.Pack{Version: version, Live: 1, Logical: []uint64{0}}
 	p := record.Pending{Version: version, Data: []record.DataRef{{Inode: freshInode, Record: b}, {Inode: ino["/aes/small"], Record: a}}}
 	pk, rk, hk := record.PendingKey(number), record.PackKey(freshInode, b), record.HeadKey()
@@ -91,9 +91,9 @@ func pendingChanges(x *testVolume, ino map[string]uint64, number uint64) raw {
 	return raw{
 		string(record.DataKey(ino["/aes/small"], a)): data,
 		string(record.DataKey(freshInode, b)):        data,
-		string(rk):                                   x.seal(rk, pack.Append(nil)),
-		string(pk):                                   x.seal(pk, p.Append(nil)),
-		string(hk):                                   x.seal(hk, head.Append(nil)),
+		string(rk):                                   x.Seal(rk, pack.Append(nil)),
+		string(pk):                                   x.Seal(pk, p.Append(nil)),
+		string(hk):                                   x.Seal(hk, head.Append(nil)),
 	}
 }
 
@@ -102,7 +102,7 @@ const freshInode = 1 << 30
 func TestPending(t *testing.T) {
 	x := sample(t)
 	ino := x.samplePaths()
-	x.unmount()
+	x.Unmount()
 	before := *x.head()
 	const unlisted, stray = "data-unlisted /aes/small", "stray <inode 1073741824>"
 	check := func(want ...string) {
@@ -113,21 +113,21 @@ func TestPending(t *testing.T) {
 		t.Helper()
 		h := before
 		h.Version, h.Epoch = version, epoch
-		x.tamper(one(record.HeadKey(), x.seal(record.HeadKey(), h.Append(nil))))
+		x.tamper(one(record.HeadKey(), x.Seal(record.HeadKey(), h.Append(nil))))
 	}
 
 	x.tamper(pendingChanges(x, ino, 2))
 	check()
 	x.tamper(pendingChanges(x, ino, 1)) // the same data again, which no volume does
 	check()
-	pending := x.dump(record.Prefix(record.KindPending))
+	pending := x.Dump(record.Prefix(record.KindPending))
 
 	// The epoch came, the records stayed.
-	setHead(x.db.NextVersion(), x.db.NextVersion())
+	setHead(x.DB.NextVersion(), x.DB.NextVersion())
 	check("pending ", unlisted, stray)
 	// They are gone, but the epoch did not come.
 	x.tamper(raw{string(record.PendingKey(1)): nil, string(record.PendingKey(2)): nil})
-	setHead(x.db.NextVersion(), x.db.NextVersion()-1)
+	setHead(x.DB.NextVersion(), x.DB.NextVersion()-1)
 	check("pending ", unlisted, stray)
 	// One record twice, once under the other's number: it does not open.
 	changes := one(record.PendingKey(1), pending[string(record.PendingKey(2))])
@@ -136,22 +136,22 @@ func TestPending(t *testing.T) {
 	x.tamper(one(record.PendingKey(1), nil))
 
 	// Data that is in use, and a number that was never given out.
-	version := x.db.NextVersion()
+	version := x.DB.NextVersion()
 	k := record.PendingKey(1 << 40)
 	p := record.Pending{Version: version, Data: []record.DataRef{{Inode: ino["/none/small"], Record: x.recordOf(ino["/none/small"])}}}
 	h := before
 	h.Version = version
 	h.Epoch = version - 1
-	x.tamper(raw{string(k): x.seal(k, p.Append(nil)), string(record.HeadKey()): x.seal(record.HeadKey(), h.Append(nil))})
+	x.tamper(raw{string(k): x.Seal(k, p.Append(nil)), string(record.HeadKey()): x.Seal(record.HeadKey(), h.Append(nil))})
 	check("pending ", "pending /none/small", unlisted, stray)
 	// Two of one version.
-	version = x.db.NextVersion()
+	version = x.DB.NextVersion()
 	p.Version, h.Version, h.Epoch = version, version, version-1
 	p.Data[0].Record = 1 << 41
 	k2 := record.PendingKey(1)
 	x.tamper(raw{
-		string(k): x.seal(k, p.Append(nil)), string(k2): x.seal(k2, p.Append(nil)),
-		string(record.HeadKey()): x.seal(record.HeadKey(), h.Append(nil)),
+		string(k): x.Seal(k, p.Append(nil)), string(k2): x.Seal(k2, p.Append(nil)),
+		string(record.HeadKey()): x.Seal(record.HeadKey(), h.Append(nil)),
 	})
 	check("pending ", unlisted, stray)
 }

@@ -1,14 +1,11 @@
 package check
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
-	"path/filepath"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -16,99 +13,48 @@ import (
 	"ssefs/crypto"
 	"ssefs/fs/record"
 	"ssefs/fs/volume"
+	"ssefs/fs/volume/volumetest"
 	"ssefs/kms"
 	"ssefs/store"
 )
 
-// testVolume is a volume in a temporary directory, mounted while v is set.
-type testVolume struct {
-	testing.TB
-	dir  *store.Dir
-	db   *store.DB
-	id   crypto.VolumeID
-	keys *crypto.VolumeKeys
-	kms  *kms.Service
-	v    *volume.Volume
-}
+// raw is the store's records as they are, for damaging them.
+type raw = volumetest.Records
+
+// testVolume is a volume that is checked.
+type testVolume struct{ *volumetest.Volume }
 
 func newVolume(t testing.TB) *testVolume {
 	t.Helper()
-	x := &testVolume{TB: t, id: crypto.VolumeID{1, 2, 3}}
-	root, err := crypto.NewKey()
-	x.must(err)
-	t.Cleanup(root.Wipe)
-	x.keys, err = crypto.DeriveVolumeKeys(root, x.id)
-	x.must(err)
-	t.Cleanup(x.keys.Wipe)
-	x.dir, err = store.CreateDir(filepath.Join(t.TempDir(), "store"))
-	x.must(err)
-	t.Cleanup(func() { x.must(x.dir.Close()) })
-	x.db, err = x.dir.OpenDB(store.Options{MemTableSize: 16 << 20, ValueLogFileSize: 32 << 20})
-	x.must(err)
-	t.Cleanup(func() { x.must(x.db.Close()) })
-	x.must(volume.Create(x.options(), volume.Settings{DefaultPolicy: crypto.Policy{Algorithm: crypto.AlgorithmAES256}, Region: "local"}, 0, 0))
-	x.mount()
-	t.Cleanup(x.unmount)
-	x.kms, err = kms.Create(kms.Options{
-		Files: x.dir, Key: x.keys.Keystore, Volume: x.id,
-		RecordGeneration: func(g uint64) error { return x.v.RecordKeystore(g) },
-	})
-	x.must(err)
-	t.Cleanup(x.kms.Close)
-	x.v.SetKeyService(x.kms)
-	return x
+	return &testVolume{volumetest.New(t)}
 }
 
-func (x *testVolume) must(err error) {
-	x.Helper()
-	if err != nil {
-		x.Fatal(err)
-	}
+// in is the volume for a subtest.
+func (x *testVolume) in(t testing.TB) *testVolume {
+	v := *x.Volume
+	v.TB = t
+	return &testVolume{&v}
 }
-
-func (x *testVolume) options() volume.Options {
-	return volume.Options{DB: x.db, Dir: x.dir, Keys: x.keys, ID: x.id}
-}
-
-func (x *testVolume) mount() {
-	x.Helper()
-	v, err := volume.Open(x.options())
-	x.must(err)
-	if x.kms != nil {
-		v.SetKeyService(x.kms)
-	}
-	x.v = v
-}
-
-func (x *testVolume) unmount() {
-	x.Helper()
-	if x.v != nil {
-		x.must(x.v.Close())
-		x.v = nil
-	}
-}
-
-func (x *testVolume) sync() { x.Helper(); x.must(x.v.Sync()) }
 
 // check runs a check of the store as it is now.
 func (x *testVolume) check(mode ContentsMode) *Report {
 	x.Helper()
-	view := x.db.View()
+	view := x.DB.View()
 	defer view.Release()
-	return x.checkWith(Options{View: view, Contents: mode, KMS: x.kms})
+	return x.checkWith(Options{View: view, Contents: mode, KMS: x.KMS})
 }
 
 func (x *testVolume) checkWith(o Options) *Report {
 	x.Helper()
-	o.Keys, o.ID = x.keys, x.id
-	copied, err := x.dir.ReadFile(store.HeadFile)
+	o.Keys, o.ID = x.Keys, x.ID
+	copied, err := x.Dir.ReadFile(store.HeadFile)
 	if err == nil && o.HeadCopy == nil {
 		o.HeadCopy = copied
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		x.Fatal(err)
 	}
 	r, err := Run(context.Background(), o)
-	x.must(err)
+	x.Must(err)
 	return r
 }
 
@@ -134,107 +80,38 @@ func lines(r *Report) string {
 	return b.String()
 }
 
-// inode returns the inode number of a path.
-func (x *testVolume) inode(path string) uint64 {
-	x.Helper()
-	n, err := x.v.Resolve(path)
-	x.must(err)
-	defer x.v.Unpin(n)
-	return n.Ino
-}
-
-func (x *testVolume) create(path string, w volume.NewNode) *volume.Inode {
-	x.Helper()
-	dir, name := filepath.Split(path)
-	n, err := x.v.Create(context.Background(), x.inode(dir), name, w)
-	x.must(err)
-	return n
-}
-
 // mkdir makes a directory, or a bucket with a policy.
 func (x *testVolume) mkdir(path string, policy ...string) {
 	x.Helper()
 	w := volume.NewNode{Mode: record.TypeDir | 0o755}
 	if len(policy) > 0 {
 		p, err := crypto.ParsePolicy(policy[0])
-		x.must(err)
+		x.Must(err)
 		w.Policy = &p
 	}
-	x.v.Unpin(x.create(path, w))
+	x.V.Unpin(x.Create(path, w))
 }
 
 // file makes a regular file with contents.
 func (x *testVolume) file(path string, contents []byte) {
 	x.Helper()
-	n := x.create(path, volume.NewNode{Mode: record.TypeFile | 0o644})
-	defer x.v.Unpin(n)
-	x.write(n, 0, contents)
-}
-
-func (x *testVolume) write(n *volume.Inode, off uint64, contents []byte) {
-	x.Helper()
-	x.must(x.v.Open(context.Background(), n, kms.Drive()))
-	for len(contents) > 0 {
-		k := min(len(contents), 1<<20)
-		x.must(x.v.Write(n, off, contents[:k]))
-		off, contents = off+uint64(k), contents[k:]
-	}
-}
-
-// writeAt writes into a file that exists.
-func (x *testVolume) writeAt(path string, off uint64, contents []byte) {
-	x.Helper()
-	n, err := x.v.Resolve(path)
-	x.must(err)
-	defer x.v.Unpin(n)
-	x.write(n, off, contents)
+	n := x.Create(path, volume.NewNode{Mode: record.TypeFile | 0o644})
+	defer x.V.Unpin(n)
+	x.Write(n, 0, contents)
 }
 
 func (x *testVolume) truncate(path string, size uint64) {
 	x.Helper()
-	n, err := x.v.Resolve(path)
-	x.must(err)
-	defer x.v.Unpin(n)
-	x.must(x.v.Open(context.Background(), n, kms.Drive()))
-	x.must(x.v.SetAttr(n, volume.Change{Size: &size}))
-}
-
-func (x *testVolume) setXattr(path, name, value string) {
-	x.Helper()
-	n, err := x.v.Resolve(path)
-	x.must(err)
-	defer x.v.Unpin(n)
-	x.must(x.v.SetXattr(n, name, []byte(value), volume.XattrAny))
-}
-
-// noise returns n bytes that look random and depend on the seed alone.
-func noise(seed uint64, n int) []byte {
-	b := make([]byte, n)
-	r := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, seed)))
-	_, _ = r.Read(b) // never fails
-	return b
-}
-
-// raw is the store's records as they are, for damaging them.
-type raw map[string][]byte
-
-// dump returns all records under a prefix.
-func (x *testVolume) dump(prefix []byte) raw {
-	x.Helper()
-	view := x.db.View()
-	defer view.Release()
-	m := make(raw)
-	x.must(view.Iterate(prefix, nil, func(key, value []byte) error {
-		m[string(key)] = bytes.Clone(value)
-		return nil
-	}))
-	return m
+	n := x.Resolve(path)
+	defer x.V.Unpin(n)
+	x.Must(x.V.Open(context.Background(), n, kms.Drive()))
+	x.Must(x.V.SetAttr(n, volume.Change{Size: &size}))
 }
 
 // value returns one record as it is stored.
 func (x *testVolume) value(key []byte) []byte {
 	x.Helper()
-	v, ok := x.dump(key)[string(key)]
+	v, ok := x.Dump(key)[string(key)]
 	if !ok {
 		x.Fatalf("no record under %x", key)
 	}
@@ -245,35 +122,13 @@ func (x *testVolume) value(key []byte) []byte {
 func (x *testVolume) owned(ino uint64) raw {
 	m := make(raw)
 	for _, k := range []record.Kind{record.KindInode, record.KindMap, record.KindXattr, record.KindPack, record.KindData} {
-		for key, value := range x.dump(record.Prefix(k, ino)) {
-			m[key] = value
-		}
+		maps.Copy(m, x.Dump(record.Prefix(k, ino)))
 	}
 	return m
 }
 
-// tamper changes records behind the volume's back. A nil value deletes. The
-// head is sealed anew, so that the store's version does not give it away; as
-// an epoch, unless the changes have a head of their own.
-func (x *testVolume) tamper(changes raw) {
-	x.Helper()
-	b := &store.Batch{}
-	for key, value := range changes {
-		if value == nil {
-			b.Delete([]byte(key))
-		} else {
-			b.Put([]byte(key), bytes.Clone(value))
-		}
-	}
-	if _, ok := changes[string(record.HeadKey())]; !ok {
-		h := x.head()
-		h.Version = x.db.NextVersion()
-		h.Epoch = h.Version
-		b.Put(record.HeadKey(), x.seal(record.HeadKey(), h.Append(nil)))
-	}
-	_, err := x.db.Commit(b)
-	x.must(err)
-}
+// tamper changes records behind the volume's back.
+func (x *testVolume) tamper(changes raw) { x.Helper(); x.Tamper(changes, x.head) }
 
 // restore puts records back as they were and removes those that came since.
 func (x *testVolume) restore(now, then raw) {
@@ -282,33 +137,17 @@ func (x *testVolume) restore(now, then raw) {
 	for key := range now {
 		changes[key] = nil
 	}
-	for key, value := range then {
-		changes[key] = value
-	}
+	maps.Copy(changes, then)
 	x.tamper(changes)
 }
 
-func (x *testVolume) sealer() *crypto.RecordSealer {
-	x.Helper()
-	s, err := crypto.NewRecordSealer(x.keys.Metadata, x.id)
-	x.must(err)
-	return s
-}
-
-func (x *testVolume) seal(key, plain []byte) []byte { return x.sealer().Seal(nil, key, plain) }
-
 // open returns the plaintext of a record.
-func (x *testVolume) open(key []byte) []byte {
-	x.Helper()
-	plain, err := x.sealer().Open(nil, key, x.value(key))
-	x.must(err)
-	return plain
-}
+func (x *testVolume) open(key []byte) []byte { x.Helper(); return x.Open(key, x.value(key)) }
 
 func (x *testVolume) head() *record.Head {
 	x.Helper()
 	h, err := record.DecodeHead(x.open(record.HeadKey()))
-	x.must(err)
+	x.Must(err)
 	return h
 }
 
@@ -316,7 +155,7 @@ func (x *testVolume) head() *record.Head {
 func (x *testVolume) inodeRecord(ino uint64) *record.Inode {
 	x.Helper()
 	n, err := record.DecodeInode(x.open(record.InodeKey(ino)))
-	x.must(err)
+	x.Must(err)
 	return n
 }
 
@@ -343,12 +182,12 @@ func (x *testVolume) want(r *Report, problems ...string) {
 // single records, such as one map node, that is the record itself.
 func (x *testVolume) sameOwner(key []byte) raw {
 	k, err := record.ParseKey(key)
-	x.must(err)
+	x.Must(err)
 	switch k.Kind {
 	case record.KindData, record.KindPack:
-		return x.dump(record.Prefix(k.Kind, k.ID))
+		return x.Dump(record.Prefix(k.Kind, k.ID))
 	}
-	return x.dump(key)
+	return x.Dump(key)
 }
 
 func replaceInode(want string, ino uint64) string {

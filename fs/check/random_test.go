@@ -12,6 +12,7 @@ import (
 
 	"ssefs/fs/record"
 	"ssefs/fs/volume"
+	"ssefs/fs/volume/volumetest"
 	"ssefs/kms"
 )
 
@@ -42,13 +43,13 @@ func (w *worker) fine(err error) {
 func (w *worker) any() *volume.Inode {
 	if len(w.open) > 0 && w.chance(4) {
 		n := w.open[w.r.IntN(len(w.open))]
-		again, err := w.v.Inode(n.Ino)
+		again, err := w.V.Inode(n.Ino)
 		if err != nil {
 			w.Error(err)
 		}
 		return again
 	}
-	n, err := w.v.Lookup(w.dir(), w.name())
+	n, err := w.V.Lookup(w.dir(), w.name())
 	w.fine(err)
 	return n
 }
@@ -70,46 +71,46 @@ func (w *worker) step() {
 	ctx := context.Background()
 	switch w.r.IntN(30) {
 	case 0, 1, 2:
-		n, err := w.v.Create(ctx, w.dir(), w.name(), fileNode())
+		n, err := w.V.Create(ctx, w.dir(), w.name(), fileNode())
 		w.fine(err)
 		if n != nil {
-			w.v.Unpin(n)
+			w.V.Unpin(n)
 		}
 	case 3:
-		n, err := w.v.Create(ctx, w.dir(), w.name(), volume.NewNode{Mode: record.TypeDir | 0o755})
+		n, err := w.V.Create(ctx, w.dir(), w.name(), volume.NewNode{Mode: record.TypeDir | 0o755})
 		w.fine(err)
 		if n != nil {
 			w.dirs = append(w.dirs, n.Ino)
-			w.v.Unpin(n)
+			w.V.Unpin(n)
 		}
 	case 4:
-		n, err := w.v.Create(ctx, w.dir(), w.name(), volume.NewNode{Mode: record.TypeLink | 0o777, Target: "anywhere"})
+		n, err := w.V.Create(ctx, w.dir(), w.name(), volume.NewNode{Mode: record.TypeLink | 0o777, Target: "anywhere"})
 		w.fine(err)
 		if n != nil {
-			w.v.Unpin(n)
+			w.V.Unpin(n)
 		}
 	case 5:
-		w.fine(w.v.Unlink(w.dir(), w.name()))
+		w.fine(w.V.Unlink(w.dir(), w.name()))
 	case 6:
 		w.rmdir()
 	case 7:
-		w.fine(w.v.Rename(w.dir(), w.name(), w.dir(), w.name(), volume.RenameMode(w.r.IntN(3))))
+		w.fine(w.V.Rename(w.dir(), w.name(), w.dir(), w.name(), volume.RenameMode(w.r.IntN(3))))
 	case 8:
 		if n := w.any(); n != nil {
 			if a := n.Stat(); !a.IsDir() { // which the kernel refuses by itself
-				w.fine(w.v.Link(n, w.dir(), w.name()))
+				w.fine(w.V.Link(n, w.dir(), w.name()))
 			}
-			w.v.Unpin(n)
+			w.V.Unpin(n)
 		}
 	case 9:
 		if n := w.any(); n != nil {
 			name := fmt.Sprintf("user.%d", w.r.IntN(3))
 			if w.chance(3) {
-				w.fine(w.v.RemoveXattr(n, name))
+				w.fine(w.V.RemoveXattr(n, name))
 			} else {
-				w.fine(w.v.SetXattr(n, name, noise(1, w.r.IntN(300)), volume.XattrAny))
+				w.fine(w.V.SetXattr(n, name, volumetest.Noise(1, w.r.IntN(300)), volume.XattrAny))
 			}
-			w.v.Unpin(n)
+			w.V.Unpin(n)
 		}
 	case 10:
 		w.handles()
@@ -120,13 +121,13 @@ func (w *worker) step() {
 
 func (w *worker) rmdir() {
 	d, name := w.dir(), w.name()
-	n, err := w.v.Lookup(d, name)
+	n, err := w.V.Lookup(d, name)
 	w.fine(err)
 	if n == nil {
 		return
 	}
-	defer w.v.Unpin(n)
-	err = w.v.Rmdir(d, name)
+	defer w.V.Unpin(n)
+	err = w.V.Rmdir(d, name)
 	w.fine(err)
 	if err == nil {
 		for i, ino := range w.dirs {
@@ -141,12 +142,12 @@ func (w *worker) rmdir() {
 // handles opens a file, with or without a name, or closes one.
 func (w *worker) handles() {
 	if len(w.open) > 5 {
-		w.v.Release(w.open[0])
+		w.V.Release(w.open[0])
 		w.open = w.open[1:]
 		return
 	}
 	if w.chance(3) {
-		n, err := w.v.CreateUnnamed(context.Background(), w.dir(), fileNode())
+		n, err := w.V.CreateUnnamed(context.Background(), w.dir(), fileNode())
 		w.fine(err)
 		if n != nil {
 			n.Acquire()
@@ -165,32 +166,32 @@ func (w *worker) contents() {
 	if n == nil {
 		return
 	}
-	defer w.v.Unpin(n)
+	defer w.V.Unpin(n)
 	a := n.Stat()
 	if !a.IsRegular() {
 		return
 	}
-	if err := w.v.Open(context.Background(), n, kms.Drive()); err != nil {
+	if err := w.V.Open(context.Background(), n, kms.Drive()); err != nil {
 		w.Error(err)
 		return
 	}
 	switch w.r.IntN(12) {
 	case 0:
 		size := w.offset()
-		w.fine(w.v.SetAttr(n, volume.Change{Size: &size}))
+		w.fine(w.V.SetAttr(n, volume.Change{Size: &size}))
 	case 1:
-		w.fine(w.v.Allocate(n, w.offset(), 1+w.offset(), volume.AllocateMode(w.r.IntN(5))))
+		w.fine(w.V.Allocate(n, w.offset(), 1+w.offset(), volume.AllocateMode(w.r.IntN(5))))
 	case 2:
-		w.fine(w.v.Write(n, w.offset(), noise(3, 1+w.r.IntN(1<<20))))
+		w.fine(w.V.Write(n, w.offset(), volumetest.Noise(3, 1+w.r.IntN(1<<20))))
 	case 3: // scattered, which makes packs and long maps
 		at := w.offset()
 		for i := range uint64(w.r.IntN(150)) {
-			w.fine(w.v.Write(n, at+i*(300<<10), noise(4, 1+w.r.IntN(5000))))
+			w.fine(w.V.Write(n, at+i*(300<<10), volumetest.Noise(4, 1+w.r.IntN(5000))))
 		}
 	case 4:
-		w.fine(w.v.SyncInode(n))
+		w.fine(w.V.SyncInode(n))
 	default:
-		w.fine(w.v.Write(n, w.offset(), noise(5, 1+w.r.IntN(20_000))))
+		w.fine(w.V.Write(n, w.offset(), volumetest.Noise(5, 1+w.r.IntN(20_000))))
 	}
 }
 
@@ -203,23 +204,23 @@ func TestRandomWorkIsClean(t *testing.T) {
 			w := &worker{testVolume: x, r: rand.New(rand.NewPCG(seed, 7))}
 			for _, p := range []string{"none", "AES256", "KMS"} {
 				x.mkdir("/"+p, p)
-				w.dirs = append(w.dirs, x.inode("/"+p))
+				w.dirs = append(w.dirs, x.Inode("/"+p))
 			}
 			for i := range 1000 {
 				w.step()
 				switch {
 				case w.chance(150):
 					for _, n := range w.open {
-						w.v.Release(n)
+						w.V.Release(n)
 					}
 					w.open = nil
-					x.unmount()
+					x.Unmount()
 					if x.clean(VerifyContents).Counts.Unnamed > 0 && testing.Verbose() {
 						t.Logf("step %d: unmounted with deletions to do", i)
 					}
-					x.mount()
+					x.Mount()
 				case w.chance(20):
-					x.sync()
+					x.Sync()
 					x.clean(SkipContents)
 				case w.chance(20): // whatever was committed last
 					x.clean(SkipContents)
@@ -229,9 +230,9 @@ func TestRandomWorkIsClean(t *testing.T) {
 				}
 			}
 			for _, n := range w.open {
-				w.v.Release(n)
+				w.V.Release(n)
 			}
-			x.sync()
+			x.Sync()
 			r := x.clean(VerifyContents)
 			if r.Counts.Records["pack"] == 0 || r.Counts.Records["extent map"] == 0 || r.Counts.Inodes < 20 {
 				t.Errorf("the work left too little to check: %+v", r.Counts)
@@ -247,7 +248,7 @@ func TestConcurrentWorkIsClean(t *testing.T) {
 	var buckets []uint64
 	for _, p := range []string{"none", "AES256", "KMS"} {
 		x.mkdir("/"+p, p)
-		buckets = append(buckets, x.inode("/"+p))
+		buckets = append(buckets, x.Inode("/"+p))
 	}
 	var wg sync.WaitGroup
 	for i := range uint64(4) {
@@ -257,7 +258,7 @@ func TestConcurrentWorkIsClean(t *testing.T) {
 				w.step()
 			}
 			for _, n := range w.open {
-				w.v.Release(n)
+				w.V.Release(n)
 			}
 		})
 	}
@@ -275,8 +276,8 @@ func TestConcurrentWorkIsClean(t *testing.T) {
 			return
 		}
 	}
-	x.sync()
+	x.Sync()
 	x.clean(VerifyContents)
-	x.unmount()
+	x.Unmount()
 	x.clean(VerifyContents)
 }

@@ -7,6 +7,7 @@ import (
 	"ssefs/crypto"
 	"ssefs/fs/record"
 	"ssefs/fs/volume"
+	"ssefs/fs/volume/volumetest"
 )
 
 // TestContents changes contents in ways that leave sizes and maps right.
@@ -55,14 +56,13 @@ func TestContents(t *testing.T) {
 	}
 	x := sample(t)
 	ino := x.samplePaths()
-	x.unmount()
+	x.Unmount()
 	before := x.clean(VerifyContents).Counts.VerifiedBytes
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			x := *x
-			x.TB = t
+			x := x.in(t)
 			then := make(raw)
-			changes := c.change(&x, ino)
+			changes := c.change(x, ino)
 			for key := range changes {
 				then[key] = x.value([]byte(key))
 			}
@@ -100,102 +100,102 @@ func TestReplay(t *testing.T) {
 		want   []string
 	}{
 		{"inode", func(x *testVolume) raw {
-			return x.dump(record.InodeKey(x.inode("/aes/small")))
+			return x.Dump(record.InodeKey(x.Inode("/aes/small")))
 		}, func(x *testVolume) {
-			x.writeAt("/aes/small", 0, noise(9, 3000))
+			x.WriteAt("/aes/small", 0, volumetest.Noise(9, 3000))
 		}, []string{"inode-set /aes", "data /aes/small", "data-unlisted /aes/small"}},
 		{"file with all its records", func(x *testVolume) raw {
-			return x.owned(x.inode("/aes/small"))
+			return x.owned(x.Inode("/aes/small"))
 		}, func(x *testVolume) {
-			x.writeAt("/aes/small", 0, noise(9, 3000))
+			x.WriteAt("/aes/small", 0, volumetest.Noise(9, 3000))
 		}, []string{"inode-set /aes"}},
 		{"deleted file with all its records", func(x *testVolume) raw {
-			return x.owned(x.inode("/aes/small"))
+			return x.owned(x.Inode("/aes/small"))
 		}, func(x *testVolume) {
-			x.must(x.v.Unlink(x.inode("/aes"), "small"))
+			x.Must(x.V.Unlink(x.Inode("/aes"), "small"))
 		}, []string{"inode-set /aes", "unnamed <inode SMALL>", "totals "}},
 		{"deleted file with all its records and its entry", func(x *testVolume) raw {
-			all := x.owned(x.inode("/aes/small"))
-			k := x.entryKey(x.inode("/aes"), "small")
+			all := x.owned(x.Inode("/aes/small"))
+			k := x.EntryKey(x.Inode("/aes"), "small")
 			all[string(k)] = x.value(k)
 			return all
 		}, func(x *testVolume) {
-			x.must(x.v.Unlink(x.inode("/aes"), "small"))
+			x.Must(x.V.Unlink(x.Inode("/aes"), "small"))
 		}, []string{"inode-set /aes", "entry-set /aes", "totals "}},
 		{"directory with all its records", func(x *testVolume) raw {
-			all := x.dump(record.Prefix(record.KindEntry, x.inode("/aes/dir/sub")))
-			for k, v := range x.owned(x.inode("/aes/dir/sub")) {
+			all := x.Dump(record.Prefix(record.KindEntry, x.Inode("/aes/dir/sub")))
+			for k, v := range x.owned(x.Inode("/aes/dir/sub")) {
 				all[k] = v
 			}
-			all[string(x.entryKey(x.inode("/aes/dir/sub"), "deeper"))] = nil
+			all[string(x.EntryKey(x.Inode("/aes/dir/sub"), "deeper"))] = nil
 			return all
 		}, func(x *testVolume) {
-			x.must(x.v.Rename(x.inode("/aes/dir/sub"), "deep", x.inode("/aes/dir/sub"), "deeper", volume.RenameReplace))
+			x.Must(x.V.Rename(x.Inode("/aes/dir/sub"), "deep", x.Inode("/aes/dir/sub"), "deeper", volume.RenameReplace))
 		}, []string{"inode-set /aes"}},
 		{"extent map node", func(x *testVolume) raw {
-			return x.dump(record.MapKey(x.inode("/aes/holes"), 0, 3))
+			return x.Dump(record.MapKey(x.Inode("/aes/holes"), 0, 3))
 		}, func(x *testVolume) {
-			x.writeAt("/aes/holes", 3*leafBytes, noise(9, 4096))
+			x.WriteAt("/aes/holes", 3*leafBytes, volumetest.Noise(9, 4096))
 		}, []string{"map /aes/holes"}},
 		{"extent map nodes, all", func(x *testVolume) raw {
-			return x.dump(record.Prefix(record.KindMap, x.inode("/aes/holes")))
+			return x.Dump(record.Prefix(record.KindMap, x.Inode("/aes/holes")))
 		}, func(x *testVolume) {
-			x.writeAt("/aes/holes", 3*leafBytes, noise(9, 4096))
+			x.WriteAt("/aes/holes", 3*leafBytes, volumetest.Noise(9, 4096))
 		}, []string{"map /aes/holes"}},
 		{"xattrs", func(x *testVolume) raw {
-			return x.dump(record.XattrKey(x.inode("/aes/small")))
+			return x.Dump(record.XattrKey(x.Inode("/aes/small")))
 		}, func(x *testVolume) {
-			x.setXattr("/aes/small", "user.color", "red")
+			x.SetXattr("/aes/small", "user.color", "red")
 		}, []string{"xattr /aes/small"}},
 		{"pack", func(x *testVolume) raw {
-			return x.dump(record.Prefix(record.KindPack, x.inode("/aes/holes")))
+			return x.Dump(record.Prefix(record.KindPack, x.Inode("/aes/holes")))
 		}, func(x *testVolume) {
-			x.writeAt("/aes/holes", 3*leafBytes+3*4096, noise(9, 4096))
+			x.WriteAt("/aes/holes", 3*leafBytes+3*4096, volumetest.Noise(9, 4096))
 		}, []string{"pack /aes/holes"}},
 		{"deleted data", func(x *testVolume) raw {
-			return x.dump(record.Prefix(record.KindData, x.inode("/none/small")))
+			return x.Dump(record.Prefix(record.KindData, x.Inode("/none/small")))
 		}, func(x *testVolume) {
 			x.truncate("/none/small", 0)
 		}, []string{"data-unlisted /none/small"}},
 		{"bucket", func(x *testVolume) raw {
-			return x.dump(record.BucketKey(x.inode("/aes")))
+			return x.Dump(record.BucketKey(x.Inode("/aes")))
 		}, func(x *testVolume) {
-			x.must(x.v.Unlink(x.inode("/aes"), "small"))
+			x.Must(x.V.Unlink(x.Inode("/aes"), "small"))
 		}, []string{"bucket-set ", "inode-set /aes"}},
 		{"bucket with everything in it", func(x *testVolume) raw {
-			all := x.dump(record.BucketKey(x.inode("/aes")))
-			for k, v := range x.owned(x.inode("/aes/small")) {
+			all := x.Dump(record.BucketKey(x.Inode("/aes")))
+			for k, v := range x.owned(x.Inode("/aes/small")) {
 				all[k] = v
 			}
 			return all
 		}, func(x *testVolume) {
-			x.writeAt("/aes/small", 0, noise(9, 3000))
+			x.WriteAt("/aes/small", 0, volumetest.Noise(9, 3000))
 		}, []string{"bucket-set "}},
 		{"directory that moved", func(x *testVolume) raw {
-			return x.dump(record.InodeKey(x.inode("/aes/dir/sub")))
+			return x.Dump(record.InodeKey(x.Inode("/aes/dir/sub")))
 		}, func(x *testVolume) {
-			x.must(x.v.Rename(x.inode("/aes/dir"), "sub", x.inode("/aes"), "sub", volume.RenameReplace))
+			x.Must(x.V.Rename(x.Inode("/aes/dir"), "sub", x.Inode("/aes"), "sub", volume.RenameReplace))
 		}, []string{"inode-set /aes", "parent /aes/sub"}},
 		{"entry of a file that was replaced", func(x *testVolume) raw {
-			return x.dump(x.entryKey(x.inode("/aes"), "small"))
+			return x.Dump(x.EntryKey(x.Inode("/aes"), "small"))
 		}, func(x *testVolume) {
-			x.must(x.v.Rename(x.inode("/aes"), "other", x.inode("/aes"), "small", volume.RenameReplace))
+			x.Must(x.V.Rename(x.Inode("/aes"), "other", x.Inode("/aes"), "small", volume.RenameReplace))
 		}, []string{"entry-set /aes", "entry /aes/small", "links /aes/dir/other too"}},
 		{"settings", func(x *testVolume) raw {
-			return x.dump(record.SettingsKey())
+			return x.Dump(record.SettingsKey())
 		}, func(x *testVolume) {
-			x.must(x.v.SetSettings(volume.Settings{DefaultPolicy: crypto.Policy{Algorithm: crypto.AlgorithmNone}, Region: "local"}))
+			x.Must(x.V.SetSettings(volume.Settings{DefaultPolicy: crypto.Policy{Algorithm: crypto.AlgorithmNone}, Region: "local"}))
 		}, []string{"settings "}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			x := sample(t)
-			small := x.inode("/aes/small")
+			small := x.Inode("/aes/small")
 			then := c.keep(x)
 			c.change(x)
-			x.sync()
+			x.Sync()
 			x.clean(VerifyContents)
-			x.unmount()
+			x.Unmount()
 			now := make(raw)
 			for key := range then {
 				for k, v := range x.sameOwner([]byte(key)) {

@@ -18,14 +18,14 @@ import (
 
 func TestDisabledKeyIsNoDamage(t *testing.T) {
 	x := sample(t)
-	x.unmount()
-	keys, err := x.kms.List(context.Background())
-	x.must(err)
+	x.Unmount()
+	keys, err := x.KMS.List(context.Background())
+	x.Must(err)
 	if len(keys) != 1 {
 		t.Fatalf("%d keys", len(keys))
 	}
-	x.mount() // the keystore's generation is recorded in the head
-	x.must(x.kms.Disable(context.Background(), kms.By{Managed: true}, keys[0].ID))
+	x.Mount() // the keystore's generation is recorded in the head
+	x.Must(x.KMS.Disable(context.Background(), kms.By{Managed: true}, keys[0].ID))
 	r := x.clean(VerifyContents)
 	want := []LockedKey{{KeyID: keys[0].ID, Reason: kms.ErrKeyRevoked.Error(), Files: 5}}
 	if !slices.Equal(r.Unverifiable, want) {
@@ -41,17 +41,17 @@ func TestDisabledKeyIsNoDamage(t *testing.T) {
 func TestEnvelope(t *testing.T) {
 	x := sample(t)
 	ino := x.samplePaths()
-	x.unmount()
+	x.Unmount()
 	other := x.inodeRecord(ino["/aes/other"])
 	n := x.inodeRecord(ino["/aes/small"])
 	n.Envelope = other.Envelope
 	k := record.InodeKey(ino["/aes/small"])
-	x.tamper(one(k, x.seal(k, n.Append(nil))))
+	x.tamper(one(k, x.Seal(k, n.Append(nil))))
 	x.want(x.check(VerifyContents), "envelope /aes/small")
 	n.Envelope = []byte("envelope")
-	x.tamper(one(k, x.seal(k, n.Append(nil))))
+	x.tamper(one(k, x.Seal(k, n.Append(nil))))
 	x.want(x.check(SkipContents), "envelope /aes/small")
-	view := x.db.View()
+	view := x.DB.View()
 	defer view.Release()
 	x.want(x.checkWith(Options{View: view}), "envelope /aes/small")
 }
@@ -97,21 +97,20 @@ func TestInodeRecords(t *testing.T) {
 	ino := x.samplePaths()
 	ino["/"] = 1
 	for _, p := range []string{"/aes/empty", "/aes/dir/fifo"} {
-		ino[p] = x.inode(p)
+		ino[p] = x.Inode(p)
 	}
 	if ino["/none"] != 3 {
 		t.Fatalf("/none is inode %d", ino["/none"])
 	}
-	x.unmount()
+	x.Unmount()
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			x := *x
-			x.TB = t
+			x := x.in(t)
 			k := record.InodeKey(ino[c.path])
 			then := x.value(k)
 			n := x.inodeRecord(ino[c.path])
 			c.change(n)
-			x.tamper(one(k, x.seal(k, n.Append(nil))))
+			x.tamper(one(k, x.Seal(k, n.Append(nil))))
 			x.want(x.check(SkipContents), c.want...)
 			x.tamper(one(k, then))
 		})
@@ -122,18 +121,18 @@ func TestInodeRecords(t *testing.T) {
 func TestLoop(t *testing.T) {
 	x := sample(t)
 	ino := x.samplePaths()
-	x.unmount()
+	x.Unmount()
 	// dir, named by nobody any more, becomes an entry of its own subdirectory.
 	up, down := ino["/aes"], ino["/aes/dir/sub"]
 	e := record.Entry{Version: 2, Inode: ino["/aes/dir"], Type: record.TypeDir, Name: "dir"}
-	k := x.entryKey(down, "dir")
+	k := x.EntryKey(down, "dir")
 	d := x.inodeRecord(ino["/aes/dir"])
 	d.Parent = down
 	dk := record.InodeKey(ino["/aes/dir"])
 	x.tamper(raw{
-		string(x.entryKey(up, "dir")): nil,
-		string(k):                     x.seal(k, e.Append(nil)),
-		string(dk):                    x.seal(dk, d.Append(nil)),
+		string(x.EntryKey(up, "dir")): nil,
+		string(k):                     x.Seal(k, e.Append(nil)),
+		string(dk):                    x.Seal(dk, d.Append(nil)),
 	})
 	x.want(x.check(SkipContents), "entry-set /aes",
 		fmt.Sprintf("loop <inode %d>/sub/dir", ino["/aes/dir"]), fmt.Sprintf("entry-set <inode %d>/dir/sub", down))
@@ -141,12 +140,12 @@ func TestLoop(t *testing.T) {
 
 func TestHeadCopy(t *testing.T) {
 	x := sample(t)
-	x.unmount()
-	saved, err := x.dir.ReadFile(store.HeadFile)
-	x.must(err)
+	x.Unmount()
+	saved, err := x.Dir.ReadFile(store.HeadFile)
+	x.Must(err)
 	check := func(copied []byte, want ...string) {
 		t.Helper()
-		view := x.db.View()
+		view := x.DB.View()
 		defer view.Release()
 		x.want(x.checkWith(Options{View: view, HeadCopy: copied}), want...)
 	}
@@ -155,24 +154,20 @@ func TestHeadCopy(t *testing.T) {
 	h := x.head()
 	newer := *h
 	newer.Version++
-	check(x.seal(record.HeadKey(), newer.Append(nil)), "rollback ")
+	check(x.Seal(record.HeadKey(), newer.Append(nil)), "rollback ")
 	other := *h
 	other.NextRecord++
-	check(x.seal(record.HeadKey(), other.Append(nil)), "rollback ")
+	check(x.Seal(record.HeadKey(), other.Append(nil)), "rollback ")
 	older := *h
 	older.Version--
 	older.Epoch = older.Version
-	check(x.seal(record.HeadKey(), older.Append(nil)))
+	check(x.Seal(record.HeadKey(), older.Append(nil)))
 	h.Inodes++
-	h.Version = x.db.NextVersion()
-	h.Epoch = h.Version
-	x.tamper(one(record.HeadKey(), x.seal(record.HeadKey(), h.Append(nil))))
+	x.tamper(one(record.HeadKey(), x.NextHead(h)))
 	check(saved, "totals ")
 	h.NextInode, h.NextRecord, h.Inodes = 5, 3, h.Inodes-1
-	h.Version = x.db.NextVersion()
-	h.Epoch = h.Version
-	x.tamper(one(record.HeadKey(), x.seal(record.HeadKey(), h.Append(nil))))
-	view := x.db.View()
+	x.tamper(one(record.HeadKey(), x.NextHead(h)))
+	view := x.DB.View()
 	defer view.Release()
 	r := x.checkWith(Options{View: view})
 	if p := found(r); !slices.Contains(p, "head /aes/small") || !slices.Contains(p, "data /aes/small") {
@@ -182,9 +177,9 @@ func TestHeadCopy(t *testing.T) {
 
 func TestRunRefuses(t *testing.T) {
 	x := sample(t)
-	view := x.db.View()
+	view := x.DB.View()
 	defer view.Release()
-	o := Options{View: view, Keys: x.keys, ID: x.id, Contents: VerifyContents}
+	o := Options{View: view, Keys: x.Keys, ID: x.ID, Contents: VerifyContents}
 	if _, err := Run(context.Background(), o); !errors.Is(err, ErrNoKeyService) {
 		t.Errorf("contents without a key service: %v", err)
 	}
@@ -200,10 +195,10 @@ func TestRunRefuses(t *testing.T) {
 func TestCancelledOnTheWay(t *testing.T) {
 	x := sample(t)
 	for i := range 400 {
-		x.v.Unpin(x.create(fmt.Sprintf("/aes/f%d", i), fileNode()))
+		x.V.Unpin(x.Create(fmt.Sprintf("/aes/f%d", i), fileNode()))
 	}
-	x.sync()
-	view := x.db.View()
+	x.Sync()
+	view := x.DB.View()
 	defer view.Release()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -211,7 +206,7 @@ func TestCancelledOnTheWay(t *testing.T) {
 		if n == 500 {
 			cancel()
 		}
-	}, new(int)}, Keys: x.keys, ID: x.id}
+	}, new(int)}, Keys: x.Keys, ID: x.ID}
 	if r, err := Run(ctx, o); r != nil || !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v, %v", r, err)
 	}
@@ -235,13 +230,13 @@ func (v countingView) Iterate(prefix, from []byte, fn func(key, value []byte) er
 func TestProblemsAreBounded(t *testing.T) {
 	x := sample(t)
 	ino := x.samplePaths()
-	x.unmount()
+	x.Unmount()
 	changes := make(raw)
-	for key, value := range x.dump(record.Prefix(record.KindEntry, ino["/aes"])) {
+	for key, value := range x.Dump(record.Prefix(record.KindEntry, ino["/aes"])) {
 		changes[key] = flip(value, 50)
 	}
 	x.tamper(changes)
-	view := x.db.View()
+	view := x.DB.View()
 	defer view.Release()
 	all := x.checkWith(Options{View: view})
 	some := x.checkWith(Options{View: view, MaxProblems: 3})
@@ -254,7 +249,7 @@ func TestProblemsAreBounded(t *testing.T) {
 func TestReportIsDeterministic(t *testing.T) {
 	x := sample(t)
 	ino := x.samplePaths()
-	x.unmount()
+	x.Unmount()
 	changes := make(raw)
 	for i, name := range []string{"/aes/small", "/aes/dir/big", "/kms/other", "/none/dir/sub/deep"} {
 		for key, value := range x.owned(ino[name]) {
@@ -270,7 +265,7 @@ func TestReportIsDeterministic(t *testing.T) {
 	for range 3 {
 		r := x.check(VerifyContents)
 		b, err := json.Marshal(r)
-		x.must(err)
+		x.Must(err)
 		if first == nil {
 			first = b
 			if r.Errors() == 0 || !bytes.Contains(b, []byte(`"severity":"error"`)) || !bytes.Contains(b, []byte(`"path":"/aes/dir/big"`)) {
@@ -286,13 +281,13 @@ func TestReportIsDeterministic(t *testing.T) {
 func TestProgress(t *testing.T) {
 	x := sample(t)
 	for i := range 300 {
-		x.v.Unpin(x.create(fmt.Sprintf("/none/f%d", i), fileNode()))
+		x.V.Unpin(x.Create(fmt.Sprintf("/none/f%d", i), fileNode()))
 	}
-	x.sync()
-	view := x.db.View()
+	x.Sync()
+	view := x.DB.View()
 	defer view.Release()
 	calls := 0
-	x.checkWith(Options{View: view, KMS: x.kms, Contents: VerifyContents, Progress: func(done, total int64, what string) {
+	x.checkWith(Options{View: view, KMS: x.KMS, Contents: VerifyContents, Progress: func(done, total int64, what string) {
 		calls++
 		if done < 0 || what == "" || total < 0 {
 			t.Errorf("progress %d of %d %s", done, total, what)
@@ -330,19 +325,19 @@ func (v failingView) Iterate(prefix, from []byte, fn func(key, value []byte) err
 func TestStoreFailure(t *testing.T) {
 	x := sample(t)
 	ino := x.samplePaths()
-	x.unmount()
-	view := x.db.View()
+	x.Unmount()
+	view := x.DB.View()
 	defer view.Release()
 	check := func(fails func([]byte) bool, want ...string) {
 		t.Helper()
-		x.want(x.checkWith(Options{View: failingView{view, fails}, KMS: x.kms, Contents: VerifyContents}), want...)
+		x.want(x.checkWith(Options{View: failingView{view, fails}, KMS: x.KMS, Contents: VerifyContents}), want...)
 	}
 	key := func(k []byte) func([]byte) bool { return func(b []byte) bool { return bytes.Equal(b, k) } }
 	check(func([]byte) bool { return false })
 	check(key(record.XattrKey(ino["/aes/small"])), "store-failure /aes/small", "xattr /aes/small")
 	check(key(record.MapKey(ino["/aes/holes"], 0, 3)), "store-failure /aes/holes")
 	check(key(x.dataKeys(ino["/none/dir/big"])[1]), "store-failure /none/dir/big")
-	check(key(x.entryKey(ino["/aes"], "small")), "store-failure /aes", "entry-set /aes", fmt.Sprintf("unnamed <inode %d>", ino["/aes/small"]))
+	check(key(x.EntryKey(ino["/aes"], "small")), "store-failure /aes", "entry-set /aes", fmt.Sprintf("unnamed <inode %d>", ino["/aes/small"]))
 	check(key(record.InodeKey(ino["/aes/small"])), "store-failure /aes/small", "entry /aes/small", "stray /aes/small", "inode-set /aes", "totals ")
 	check(key(record.HeadKey()), "head ")
 }
@@ -351,13 +346,13 @@ func TestStoreFailure(t *testing.T) {
 func TestWindows(t *testing.T) {
 	x := sample(t)
 	ino := x.samplePaths()
-	x.unmount()
+	x.Unmount()
 	for _, weight := range []int{1, 2, 3, 100} {
 		check := func(mode ContentsMode, want ...string) int64 {
 			t.Helper()
-			view := x.db.View()
+			view := x.DB.View()
 			defer view.Release()
-			r := x.checkWith(Options{View: view, KMS: x.kms, Contents: mode, windowWeight: weight})
+			r := x.checkWith(Options{View: view, KMS: x.KMS, Contents: mode, windowWeight: weight})
 			x.want(r, want...)
 			return r.Counts.VerifiedBytes
 		}

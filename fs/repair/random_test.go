@@ -131,25 +131,25 @@ func actions(r *Report) string {
 // files that were not damaged.
 func (x *site) wantUntouched(what string, changes raw) {
 	x.Helper()
-	v, err := volume.Open(x.options())
+	v, err := volume.Open(x.Options())
 	if err != nil {
 		return
 	}
-	v.SetKeyService(x.kms)
-	x.v = v
-	defer x.unmount()
+	v.SetKeyService(x.KMS)
+	x.V = v
+	defer x.Unmount()
 	dirty, _ := touched(changes, x.older)
 	for ino, want := range x.bytes {
 		if dirty[ino] {
 			continue
 		}
-		n, err := x.v.Inode(ino)
+		n, err := x.V.Inode(ino)
 		if err != nil {
 			x.Errorf("%s: inode %d: %v", what, ino, err)
 			continue
 		}
 		x.wantBytes(what, n, want, false)
-		x.v.Unpin(n)
+		x.V.Unpin(n)
 	}
 }
 
@@ -158,13 +158,13 @@ func TestPlanChangesNothing(t *testing.T) {
 	x := newSite(t)
 	changes, what := x.randomDamage(rand.New(rand.NewPCG(3, 3)))
 	x.tamper(changes)
-	before := x.dump()
+	before := x.Dump(nil)
 	report, err := x.repair(func(o *Options) { o.Mode = Plan })
-	x.must(err)
+	x.Must(err)
 	if len(report.Actions) == 0 {
 		t.Errorf("%s: there is nothing to do", what)
 	}
-	if !maps.EqualFunc(before, x.dump(), bytes.Equal) {
+	if !maps.EqualFunc(before, x.Dump(nil), bytes.Equal) {
 		t.Error("a plan changed the volume")
 	}
 }

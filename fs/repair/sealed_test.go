@@ -1,10 +1,10 @@
 package repair
 
 import (
+	"maps"
 	"strconv"
 	"testing"
 
-	"ssefs/crypto"
 	"ssefs/fs/record"
 )
 
@@ -13,32 +13,29 @@ func (x *site) change(path string, change func(*record.Inode)) raw {
 	x.Helper()
 	key := record.InodeKey(x.paths[path])
 	n, err := record.DecodeInode(x.open(key))
-	x.must(err)
+	x.Must(err)
 	change(n)
-	return raw{string(key): x.seal(key, n.Append(nil))}
+	return raw{string(key): x.Seal(key, n.Append(nil))}
 }
 
 // entry returns an entry, sealed.
 func (x *site) entry(dir, name, of string, typ uint32) raw {
 	x.Helper()
 	at := x.paths[dir]
-	key := record.EntryKey(at, crypto.NewNameHasher(x.keys.Names).Hash(at, []byte(name)))
+	key := x.EntryKey(at, name)
 	e := record.Entry{Version: 2, Inode: x.paths[of], Type: typ, Name: name}
-	return raw{string(key): x.seal(key, e.Append(nil))}
+	return raw{string(key): x.Seal(key, e.Append(nil))}
 }
 
 // unnamed returns the removal of an entry.
 func (x *site) unnamed(dir, name string) raw {
-	at := x.paths[dir]
-	return raw{string(record.EntryKey(at, crypto.NewNameHasher(x.keys.Names).Hash(at, []byte(name)))): nil}
+	return raw{string(x.EntryKey(x.paths[dir], name)): nil}
 }
 
 func merge(all ...raw) raw {
 	m := make(raw)
 	for _, r := range all {
-		for k, v := range r {
-			m[k] = v
-		}
+		maps.Copy(m, r)
 	}
 	return m
 }
@@ -49,15 +46,14 @@ func TestSealedDamage(t *testing.T) {
 	orphan := func(path string, below, version uint64) raw {
 		key := record.OrphanKey(x.paths[path])
 		o := record.Orphan{Version: version, Below: below}
-		return raw{string(key): x.seal(key, o.Append(nil))}
+		return raw{string(key): x.Seal(key, o.Append(nil))}
 	}
 	head := func(change func(*record.Head)) raw {
-		h, err := record.DecodeHead(x.open(record.HeadKey()))
-		x.must(err)
-		h.Version = x.db.NextVersion()
+		h := x.head()
+		h.Version = x.DB.NextVersion()
 		h.Epoch = h.Version
 		change(h)
-		return raw{string(record.HeadKey()): x.seal(record.HeadKey(), h.Append(nil))}
+		return raw{string(record.HeadKey()): x.Seal(record.HeadKey(), h.Append(nil))}
 	}
 	for name, damaged := range map[string]func() raw{
 		"link count":               func() raw { return x.change("/aes/small", func(n *record.Inode) { n.Nlink++ }) },
@@ -153,7 +149,7 @@ func TestSealedDamage(t *testing.T) {
 				t.Fatal("that is no damage")
 			}
 			report, err := x.repair(nil)
-			x.must(err)
+			x.Must(err)
 			x.finished(name, changes, report)
 		})
 	}
@@ -166,7 +162,7 @@ func TestSizeCutsBlocks(t *testing.T) {
 	changes := x.change("/aes/dir/big", func(n *record.Inode) { n.Size = 100_000 })
 	x.tamper(changes)
 	report, err := x.repair(nil)
-	x.must(err)
+	x.Must(err)
 	x.bytes[ino] = x.bytes[ino][:100_000]
 	x.finished("a size that is too small", changes, report)
 }
@@ -177,14 +173,13 @@ func TestLostFound(t *testing.T) {
 	changes := merge(x.unnamed("/none/dir", "big"), x.unnamed("/none/dir", "sub"), x.unnamed("/", "kms"))
 	x.tamper(changes)
 	_, err := x.repair(nil)
-	x.must(err)
+	x.Must(err)
 	x.wantRepaired("lost names")
-	x.mount()
-	defer x.unmount()
-	n, err := x.v.Resolve("/none/lost+found")
-	x.must(err)
+	x.Mount()
+	defer x.Unmount()
+	n := x.Resolve("/none/lost+found")
 	a := n.Stat()
-	x.v.Unpin(n)
+	x.V.Unpin(n)
 	if a.Mode != record.TypeDir|0o700 || a.UID != 100 || a.GID != 200 {
 		t.Errorf("lost+found has mode %o and belongs to %d:%d", a.Mode, a.UID, a.GID)
 	}
@@ -193,7 +188,7 @@ func TestLostFound(t *testing.T) {
 		"/none/lost+found/" + number(x.paths["/none/dir/sub"]) + "/deep": x.paths["/none/dir/sub/deep"],
 		"/" + number(x.paths["/kms"]) + "/small":                         x.paths["/kms/small"],
 	} {
-		n, err := x.v.Resolve(path)
+		n, err := x.V.Resolve(path)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
@@ -201,7 +196,7 @@ func TestLostFound(t *testing.T) {
 		if n.Ino != ino {
 			t.Errorf("%s is inode %d, not %d", path, n.Ino, ino)
 		}
-		x.v.Unpin(n)
+		x.V.Unpin(n)
 	}
 }
 

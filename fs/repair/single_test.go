@@ -66,7 +66,7 @@ func (x *site) fewOf() (keys []string) {
 	perInode := make(map[string]int)
 	for key := range x.good {
 		k, err := record.ParseKey([]byte(key))
-		x.must(err)
+		x.Must(err)
 		group := fmt.Sprint(k.Kind, k.ID, k.Level)
 		if perInode[group]++; perInode[group] <= 2 || k.Kind == record.KindEntry {
 			keys = append(keys, key)
@@ -109,10 +109,10 @@ var errStopped = errors.New("stopped")
 // TestUndamaged: a repair of what is in order does nothing.
 func TestUndamaged(t *testing.T) {
 	x := newSite(t)
-	before := x.db.Committed()
+	before := x.DB.Committed()
 	r, err := x.repair(nil)
-	x.must(err)
-	if len(r.Actions) > 0 || r.Transactions > 0 || x.db.Committed() != before {
+	x.Must(err)
+	if len(r.Actions) > 0 || r.Transactions > 0 || x.DB.Committed() != before {
 		t.Errorf("did %+v", r)
 	}
 }
