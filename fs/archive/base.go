@@ -28,17 +28,8 @@ type Listing struct {
 // OpenListing reads the beginning and the end of a backup of the given size.
 func OpenListing(r io.ReaderAt, size int64) (*Listing, error) {
 	l := &Listing{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 1<<16), hash: sha256.New()}
-	if _, err := readPreface(l.r); err != nil {
-		return nil, err
-	}
-	frame, err := readFrame(l.r, nil)
-	if err != nil {
-		return nil, err
-	}
-	if kind(frame[0]) != kindBegin {
-		return nil, fmt.Errorf("%w: frame of kind %d at the beginning", ErrDamaged, frame[0])
-	}
-	if l.Begin, err = decodeBegin(frameBody(frame)); err != nil {
+	var err error
+	if _, l.Begin, err = readBegin(l.r); err != nil {
 		return nil, err
 	}
 	if size < int64(prefaceSize+frameHead+beginSize+frameTail+endFrame) {

@@ -66,8 +66,26 @@ func readPreface(r io.Reader) ([]byte, error) {
 	return b, nil
 }
 
+// readBegin reads the beginning of a backup, up to the first frame, which says
+// what it is of. raw is all that was read.
+func readBegin(r io.Reader) (raw []byte, b Begin, err error) {
+	preface, err := readPreface(r)
+	if err != nil {
+		return nil, b, err
+	}
+	frame, err := readFrame(r, nil)
+	if err != nil {
+		return nil, b, err
+	}
+	if kind(frame[0]) != kindBegin {
+		return nil, b, fmt.Errorf("%w: frame of kind %d at the beginning", ErrDamaged, frame[0])
+	}
+	b, err = decodeBegin(frameBody(frame))
+	return append(preface, frame...), b, err
+}
+
 // readFrame reads a frame into buf, which grows as its bytes come: a length is
-// not to be trusted. It returns all of it, and where the body is in it.
+// not to be trusted. It returns all of it.
 func readFrame(r io.Reader, buf []byte) (frame []byte, err error) {
 	buf = append(buf[:0], make([]byte, frameHead)...)
 	if _, err := io.ReadFull(r, buf); err != nil {

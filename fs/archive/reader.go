@@ -48,22 +48,12 @@ type Reader struct {
 // NewReader reads the beginning of a backup.
 func NewReader(r io.Reader) (*Reader, error) {
 	a := &Reader{r: r, digest: sha256.New(), list: sha256.New(), promised: sha256.New(), present: sha256.New(), stage: kindBegin}
-	preface, err := readPreface(r)
-	if err != nil {
+	var err error
+	if a.buf, a.s.Begin, err = readBegin(r); err != nil {
 		return nil, err
 	}
-	a.digest.Write(preface)
-	frame, err := readFrame(r, nil)
-	if err != nil {
-		return nil, err
-	}
-	if kind(frame[0]) != kindBegin {
-		return nil, fmt.Errorf("%w: frame of kind %d at the beginning", ErrDamaged, frame[0])
-	}
-	a.digest.Write(frame)
-	a.buf = frame
-	a.s.Begin, err = decodeBegin(frameBody(frame))
-	return a, err
+	a.digest.Write(a.buf)
+	return a, nil
 }
 
 // Begin returns what the backup says first about itself.
@@ -180,7 +170,7 @@ func (a *Reader) listing(frame []byte, v Visitor) error {
 			return fmt.Errorf("%w: a record of version %d in a backup of version %d", ErrDamaged, e.Version, a.s.Version)
 		}
 		a.s.Listed++
-		if a.Follows(e) {
+		if a.s.Follows(e) {
 			a.toCome++
 			a.encoded = appendEntry(a.encoded[:0], nil, e)
 			a.promised.Write(a.encoded)
@@ -188,10 +178,6 @@ func (a *Reader) listing(frame []byte, v Visitor) error {
 		return v.Listed(e)
 	})
 }
-
-// Follows tells whether a record of the listing is in the backup itself, not in
-// one that it is based on.
-func (a *Reader) Follows(e Entry) bool { return a.s.Follows(e) }
 
 // Follows tells whether a record of the listing is in the backup itself, not in
 // one that it is based on.

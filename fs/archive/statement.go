@@ -99,9 +99,13 @@ func (s *Statement) decodeEnd(b []byte) error {
 // tagged is what the tag is of.
 func (s *Statement) tagged() []byte { return s.appendEnd(s.append(nil)) }
 
-// Check is crypto.ErrAuth unless the statement was made with key.
+// Check is ErrDamaged and crypto.ErrAuth unless the statement was made with key,
+// the volume's backup key.
 func (s *Statement) Check(key *crypto.Key) error {
-	return crypto.CheckBackup(key, s.tagged(), s.Tag)
+	if err := crypto.CheckBackup(key, s.tagged(), s.Tag); err != nil {
+		return fmt.Errorf("%w: %w: it was not made with the keys of this volume", ErrDamaged, err)
+	}
+	return nil
 }
 
 // Marshal encodes the statement, for it to be sent without its backup.

@@ -14,7 +14,7 @@ import (
 type Chain struct {
 	db  *store.DB
 	key *crypto.Key
-	// Progress is told how many bytes of the records of a backup have come of how many; may be nil.
+	// Progress is told how many bytes of the records of a backup have come of how many. It may be replaced, not by nil.
 	Progress func(done, total uint64)
 	last     *archive.Statement
 }
@@ -46,7 +46,7 @@ func (c *Chain) Apply(ctx context.Context, r *archive.Reader) error {
 		return err
 	}
 	if err := s.Check(c.key); err != nil {
-		return fmt.Errorf("%w: %w: it was not made with the keys of this volume", archive.ErrDamaged, err)
+		return err
 	}
 	if got := c.db.Committed(); got != s.Version {
 		return fmt.Errorf("%w: it is of version %d, its newest record of version %d", archive.ErrDamaged, s.Version, got)

@@ -19,7 +19,7 @@ func (s *Session) Backup(ctx context.Context, w io.Writer, base *archive.Stateme
 			return fmt.Errorf("%w: that is of volume %v, this is volume %v", backup.ErrBase, base.Volume, s.ID())
 		}
 		if err := base.Check(s.keys.Backup); err != nil {
-			return fmt.Errorf("%w: %w: it was not made with the keys of this volume", archive.ErrDamaged, err)
+			return err
 		}
 	}
 	view, files, err := s.freeze()
