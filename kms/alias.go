@@ -64,20 +64,15 @@ func (s *Service) DeleteAlias(ctx context.Context, by By, name string) error {
 
 // Aliases returns all aliases in the order of their names, the reserved one of
 // the default key included once it exists.
-func (s *Service) Aliases(ctx context.Context) ([]Alias, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.state == nil {
-		return nil, ErrClosed
-	}
-	all := make([]Alias, 0, len(s.state.aliases))
-	for _, name := range slices.Sorted(maps.Keys(s.state.aliases)) {
-		all = append(all, Alias{Name: name, KeyID: s.state.aliases[name]})
-	}
-	return all, nil
+func (s *Service) Aliases(ctx context.Context) (all []Alias, err error) {
+	err = s.read(ctx, func(m *model) error {
+		all = make([]Alias, 0, len(m.aliases))
+		for _, name := range slices.Sorted(maps.Keys(m.aliases)) {
+			all = append(all, Alias{Name: name, KeyID: m.aliases[name]})
+		}
+		return nil
+	})
+	return all, err
 }
 
 // point makes name an alias of the key ref.

@@ -235,41 +235,31 @@ func (s *Service) SetDescription(ctx context.Context, by By, ref, description st
 }
 
 // List describes all keys, tombstones included, oldest first.
-func (s *Service) List(ctx context.Context) ([]KeyInfo, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.state == nil {
-		return nil, ErrClosed
-	}
-	now := s.now()
-	infos := make([]KeyInfo, 0, len(s.state.keys))
-	for _, k := range s.state.keys {
-		infos = append(infos, s.state.describe(k, now))
-	}
-	slices.SortFunc(infos, func(a, b KeyInfo) int {
-		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+func (s *Service) List(ctx context.Context) (infos []KeyInfo, err error) {
+	err = s.read(ctx, func(m *model) error {
+		now := s.now()
+		infos = make([]KeyInfo, 0, len(m.keys))
+		for _, k := range m.keys {
+			infos = append(infos, m.describe(k, now))
+		}
+		slices.SortFunc(infos, func(a, b KeyInfo) int {
+			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+		})
+		return nil
 	})
-	return infos, nil
+	return infos, err
 }
 
 // Describe describes a key, named by ID or alias.
-func (s *Service) Describe(ctx context.Context, ref string) (KeyInfo, error) {
-	if err := ctx.Err(); err != nil {
-		return KeyInfo{}, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.state == nil {
-		return KeyInfo{}, ErrClosed
-	}
-	k, err := s.state.find(ref)
-	if err != nil {
-		return KeyInfo{}, err
-	}
-	return s.state.describe(k, s.now()), nil
+func (s *Service) Describe(ctx context.Context, ref string) (info KeyInfo, err error) {
+	err = s.read(ctx, func(m *model) error {
+		k, err := m.find(ref)
+		if err == nil {
+			info = m.describe(k, s.now())
+		}
+		return err
+	})
+	return info, err
 }
 
 // describe returns what is to be known of k.

@@ -72,17 +72,13 @@ type MasterKeyInfo struct {
 }
 
 // MasterKey describes the service master key.
-func (s *Service) MasterKey(ctx context.Context) (MasterKeyInfo, error) {
-	if err := ctx.Err(); err != nil {
-		return MasterKeyInfo{}, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.state == nil {
-		return MasterKeyInfo{}, ErrClosed
-	}
-	r := &s.state.service
-	return MasterKeyInfo{Current: r.newest().number, Versions: r.describeVersions(), RotateEvery: r.every, NextRotation: r.due()}, nil
+func (s *Service) MasterKey(ctx context.Context) (info MasterKeyInfo, err error) {
+	err = s.read(ctx, func(m *model) error {
+		r := &m.service
+		info = MasterKeyInfo{Current: r.newest().number, Versions: r.describeVersions(), RotateEvery: r.every, NextRotation: r.due()}
+		return nil
+	})
+	return info, err
 }
 
 // RotateMasterKey adds a version to the service master key and returns its number.

@@ -268,6 +268,19 @@ func (s *Service) Generation() uint64 {
 // now is the time with the precision that is kept.
 func (s *Service) now() time.Time { return s.clock().UTC().Round(0) }
 
+// read calls fn with the keystore as it is, which changes neither meanwhile nor by fn.
+func (s *Service) read(ctx context.Context, fn func(*model) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.state == nil {
+		return ErrClosed
+	}
+	return fn(s.state)
+}
+
 // change is a change of the keystore being made.
 type change struct {
 	*model  // a copy of the one in use, to be changed
