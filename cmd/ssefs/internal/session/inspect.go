@@ -28,23 +28,26 @@ type Inspection struct {
 
 // Inspect opens the store at path for a check. It waits for an owner that is closing it.
 func Inspect(ctx context.Context, path string, secret crypto.Secret, o Options) (*Inspection, error) {
+	o.ReadOnly = true
+	return inspect(ctx, path, o, func(i *Inspection) error {
+		if err := i.session.unlock(secret); err != nil {
+			return err
+		}
+		return i.openDatabase()
+	})
+}
+
+// inspect locks the store at path and has open do the rest.
+func inspect(ctx context.Context, path string, o Options, open func(*Inspection) error) (*Inspection, error) {
 	dir, err := lock(ctx, path, store.OpenDirWait, o.note)
 	if err != nil {
 		return nil, err
 	}
-	o.ReadOnly = true
 	i := &Inspection{session: newSession(path, dir, o)}
-	if err := i.open(secret); err != nil {
+	if err := open(i); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
 	return i, nil
-}
-
-func (i *Inspection) open(secret crypto.Secret) error {
-	if err := i.session.unlock(secret); err != nil {
-		return err
-	}
-	return i.openDatabase()
 }
 
 func (i *Inspection) openDatabase() error {

@@ -3,7 +3,6 @@ package session
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -18,15 +17,7 @@ import (
 // InspectToRepair is Inspect for a store that Repair may change. It refuses where the disk fails to deliver what it
 // has, for then the store has to be copied elsewhere first.
 func InspectToRepair(ctx context.Context, path string, secret crypto.Secret, o Options) (*Inspection, error) {
-	dir, err := lock(ctx, path, store.OpenDirWait, o.note)
-	if err != nil {
-		return nil, err
-	}
-	i := &Inspection{session: newSession(path, dir, o)}
-	if err := i.openToRepair(ctx, secret); err != nil {
-		return nil, errors.Join(err, i.Close())
-	}
-	return i, nil
+	return inspect(ctx, path, o, func(i *Inspection) error { return i.openToRepair(ctx, secret) })
 }
 
 // openToRepair opens the store after the files of its database are such that it can be.
