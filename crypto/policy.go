@@ -31,6 +31,14 @@ func (a Algorithm) String() string {
 	return fmt.Sprintf("algorithm %d", uint8(a))
 }
 
+// ContentMode says how the contents of files are stored whose data keys are protected like this.
+func (a Algorithm) ContentMode() ContentMode {
+	if a == AlgorithmNone {
+		return Clear
+	}
+	return Encrypted
+}
+
 const (
 	maxKeyID     = 64
 	maxAliasName = 255

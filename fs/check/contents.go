@@ -49,11 +49,7 @@ func (f *fileCheck) openKey() {
 	if f.Contents != VerifyContents {
 		return
 	}
-	mode := crypto.Encrypted
-	if env.Algorithm == crypto.AlgorithmNone {
-		mode = crypto.Clear
-	}
-	if f.contents.cipher, err = crypto.NewFileCipher(key, mode, fc); err != nil {
+	if f.contents.cipher, err = crypto.NewFileCipher(key, env.Algorithm.ContentMode(), fc); err != nil {
 		f.fatal = err
 	}
 }

@@ -94,11 +94,7 @@ func (f *file) openKey() error {
 		return err
 	}
 	defer key.Wipe()
-	mode := crypto.Encrypted
-	if env.Algorithm == crypto.AlgorithmNone {
-		mode = crypto.Clear
-	}
-	f.cipher, err = crypto.NewFileCipher(key, mode, fc)
+	f.cipher, err = crypto.NewFileCipher(key, env.Algorithm.ContentMode(), fc)
 	return err
 }
 

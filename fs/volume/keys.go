@@ -20,13 +20,6 @@ func (v *Volume) context(n *Inode) crypto.FileContext {
 	return crypto.FileContext{Volume: v.o.ID, Bucket: n.Bucket, Inode: n.Ino}
 }
 
-func contentMode(a crypto.Algorithm) crypto.ContentMode {
-	if a == crypto.AlgorithmNone {
-		return crypto.Clear
-	}
-	return crypto.Encrypted
-}
-
 // newKey gives a new file its data key under its bucket's policy.
 func (v *Volume) newKey(ctx context.Context, n *Inode, c kms.Caller) error {
 	p, via, err := v.keyRules(n.Bucket)
@@ -53,7 +46,7 @@ func cmkID(e crypto.Envelope) string {
 
 func (v *Volume) setCipher(n *Inode, key *crypto.Key, env crypto.Envelope) error {
 	defer key.Wipe()
-	c, err := crypto.NewFileCipher(key, contentMode(env.Algorithm), v.context(n))
+	c, err := crypto.NewFileCipher(key, env.Algorithm.ContentMode(), v.context(n))
 	if err != nil {
 		return err
 	}
