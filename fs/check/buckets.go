@@ -1,7 +1,7 @@
 package check
 
 import (
-	"cmp"
+	"maps"
 	"slices"
 
 	"ssefs/crypto"
@@ -61,12 +61,7 @@ func (c *checker) loadBuckets() error {
 
 // checkBuckets compares the buckets with their inodes, once all were seen.
 func (c *checker) checkBuckets() error {
-	ids := make([]uint64, 0, len(c.buckets))
-	for id := range c.buckets {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, cmp.Compare[uint64])
-	for _, id := range ids {
+	for _, id := range slices.Sorted(maps.Keys(c.buckets)) {
 		b := c.buckets[id]
 		switch {
 		case b.found != b.inodes:

@@ -14,8 +14,8 @@ func (c *checker) checkEntries() error {
 	for i := range c.inodes.dirs {
 		expect += c.inodes.dirs[i].entries
 	}
-	for i := range c.inodes.inodes {
-		n := &c.inodes.inodes[i]
+	for i := range c.inodes.list {
+		n := &c.inodes.list[i]
 		if n.dir < 0 {
 			continue
 		}

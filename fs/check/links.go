@@ -20,8 +20,8 @@ func (c *checker) checkNames() error {
 		root.links++ // nobody names it, and it needs no name
 		root.flags |= flagReached
 	}
-	for i := range c.inodes.inodes {
-		n := &c.inodes.inodes[i]
+	for i := range c.inodes.list {
+		n := &c.inodes.list[i]
 		c.checkLinks(n)
 		if n.dir >= 0 {
 			c.reach(n)

@@ -1,9 +1,9 @@
 package check
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,12 +101,7 @@ func (p *paths) findDirs(dirs []uint64) error {
 			ino = d.namedIn
 		}
 	}
-	order := make([]uint64, 0, len(parents))
-	for ino := range parents {
-		order = append(order, ino)
-	}
-	slices.SortFunc(order, cmp.Compare[uint64])
-	for _, parent := range order {
+	for _, parent := range slices.Sorted(maps.Keys(parents)) {
 		err := p.scan(record.Prefix(record.KindEntry, parent), func(dir uint64, e *record.Entry) {
 			d := p.c.inodes.findDir(e.Inode)
 			if wanted[e.Inode] && d != nil && d.namedIn == dir {

@@ -41,25 +41,25 @@ type dir struct {
 
 // table holds the inodes in the order of their numbers.
 type table struct {
-	inodes []inode
-	dirs   []dir
+	list []inode
+	dirs []dir
 }
 
 // prepare makes room for as many inodes as the head counts, within reason.
 func (t *table) prepare(head *record.Head) {
 	const reasonable = 1 << 22
 	if head != nil {
-		t.inodes = make([]inode, 0, min(head.Inodes, reasonable))
+		t.list = make([]inode, 0, min(head.Inodes, reasonable))
 	}
 }
 
 // find returns an inode, nil if there is none of that number.
 func (t *table) find(ino uint64) *inode {
-	i, ok := slices.BinarySearchFunc(t.inodes, ino, func(n inode, ino uint64) int { return cmp.Compare(n.ino, ino) })
+	i, ok := slices.BinarySearchFunc(t.list, ino, func(n inode, ino uint64) int { return cmp.Compare(n.ino, ino) })
 	if !ok {
 		return nil
 	}
-	return &t.inodes[i]
+	return &t.list[i]
 }
 
 // findDir returns a directory, nil if there is no directory of that number.
@@ -78,13 +78,13 @@ func (t *table) add(ino uint64, n *record.Inode) *inode {
 		st.dir = int32(len(t.dirs))
 		t.dirs = append(t.dirs, dir{parent: n.Parent, entries: n.Entries, subdirs: n.Subdirs, set: n.EntrySet})
 	}
-	t.inodes = append(t.inodes, st)
-	return &t.inodes[len(t.inodes)-1]
+	t.list = append(t.list, st)
+	return &t.list[len(t.list)-1]
 }
 
 // addUnreadable appends an inode of which nothing is known.
 func (t *table) addUnreadable(ino uint64) {
-	t.inodes = append(t.inodes, inode{ino: ino, dir: -1, flags: flagUnreadable})
+	t.list = append(t.list, inode{ino: ino, dir: -1, flags: flagUnreadable})
 }
 
 // typeName names a file type.

@@ -1,8 +1,8 @@
 package repair
 
 import (
-	"cmp"
 	"errors"
+	"maps"
 	"slices"
 
 	"ssefs/crypto"
@@ -149,13 +149,8 @@ func (r *repairer) surveyBuckets() error {
 // settleBuckets compares the buckets with their inodes, and says what their
 // records are to be.
 func (r *repairer) settleBuckets() error {
-	ids := make([]uint64, 0, len(r.buckets))
-	for id := range r.buckets {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, cmp.Compare[uint64])
 	var inodes, blocks uint64
-	for _, id := range ids {
+	for _, id := range slices.Sorted(maps.Keys(r.buckets)) {
 		b := r.buckets[id]
 		r.settleBucket(id, b)
 		inodes, blocks = inodes+b.inodes, blocks+b.blocks

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"ssefs/crypto"
@@ -108,12 +109,7 @@ func (s *salvager) inode(ino uint64) (*record.Inode, error) {
 
 // judgeBuckets compares the inodes found with the sets that the buckets had.
 func (s *salvager) judgeBuckets() {
-	ids := make([]uint64, 0, len(s.buckets))
-	for id := range s.buckets {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
+	for _, id := range slices.Sorted(maps.Keys(s.buckets)) {
 		b := s.buckets[id]
 		switch {
 		case b.record == nil:
