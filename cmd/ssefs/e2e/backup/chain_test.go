@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"ssefs/cmd/ssefs/e2e/drive"
 	"ssefs/cmd/ssefs/e2e/expect"
@@ -107,7 +108,8 @@ func change(t *testing.T, paths map[string]string, n int) {
 		for i, size := range []int{0, 1, 4096, 70_000, 3 << 20} {
 			expect.Write(t, filepath.Join(d, fmt.Sprint(size)), expect.Random(uint64(100*n+i), size))
 		}
-		expect.OK(t, os.Chtimes(filepath.Join(d, "4096"), fixedTime(n), fixedTime(n)), "set times")
+		longAgo := time.Unix(1_000_000_000+int64(n), 123_456_789)
+		expect.OK(t, os.Chtimes(filepath.Join(d, "4096"), longAgo, longAgo), "set times")
 		expect.SetXattr(t, filepath.Join(d, "1"), "user.note", fmt.Sprint(name, n))
 		expect.SetXattr(t, d, "trusted.note", strings.Repeat("x", 3000))
 		expect.OK(t, os.Symlink(fmt.Sprint("../dir", n, "/4096"), filepath.Join(d, "link")), "symlink")

@@ -48,6 +48,18 @@ func ends(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
+// unread starts a backup to a pipe, of which n bytes are taken and then no more.
+func unread(t *testing.T, d *drive.Drive, n int) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	cmd := command(t, "backup", "-", "--store", d.Store())
+	out, err := cmd.StdoutPipe()
+	expect.OK(t, err, "make a pipe")
+	expect.OK(t, cmd.Start(), "start a backup")
+	_, err = io.ReadFull(out, make([]byte, n))
+	expect.OK(t, err, "read the beginning of a backup")
+	return cmd, out
+}
+
 // fillBucket makes a bucket with some megabytes in it: more than pipes and buffers take.
 func fillBucket(t *testing.T, d *drive.Drive) string {
 	t.Helper()
@@ -62,12 +74,7 @@ func fillBucket(t *testing.T, d *drive.Drive) string {
 func TestKilledBackup(t *testing.T) {
 	d := drive.New(t, drive.Options{})
 	b := fillBucket(t, d)
-	cmd := command(t, "backup", "-", "--store", d.Store())
-	out, err := cmd.StdoutPipe()
-	expect.OK(t, err, "make a pipe")
-	expect.OK(t, cmd.Start(), "start a backup")
-	_, err = io.ReadFull(out, make([]byte, 1<<20))
-	expect.OK(t, err, "read the beginning of a backup")
+	cmd, _ := unread(t, d, 1<<20)
 	// It waits for its reader now; the drive does not.
 	expect.Write(t, filepath.Join(b, "meanwhile"), expect.Random(9, 1<<20))
 	expect.OK(t, os.Remove(filepath.Join(b, "0")), "remove a file")
@@ -103,14 +110,9 @@ func TestKilledBackup(t *testing.T) {
 func TestUnmountDuringBackup(t *testing.T) {
 	d := drive.New(t, drive.Options{})
 	fillBucket(t, d)
-	cmd := command(t, "backup", "-", "--store", d.Store())
-	out, err := cmd.StdoutPipe()
-	expect.OK(t, err, "make a pipe")
-	expect.OK(t, cmd.Start(), "start a backup")
-	_, err = io.ReadFull(out, make([]byte, 4096))
-	expect.OK(t, err, "read the beginning of a backup")
+	cmd, out := unread(t, d, 4096)
 	d.Unmount()
-	_, err = io.Copy(io.Discard, out)
+	_, err := io.Copy(io.Discard, out)
 	expect.OK(t, err, "read the rest")
 	ends(t, cmd)
 	expect.Equal(t, cmd.ProcessState.ExitCode(), codeFailure, "exit code of a backup that was cut off")
@@ -121,12 +123,7 @@ func TestUnmountDuringBackup(t *testing.T) {
 func TestInterruptedBackup(t *testing.T) {
 	d := drive.New(t, drive.Options{})
 	fillBucket(t, d)
-	cmd := command(t, "backup", "-", "--store", d.Store())
-	out, err := cmd.StdoutPipe()
-	expect.OK(t, err, "make a pipe")
-	expect.OK(t, cmd.Start(), "start a backup")
-	_, err = io.ReadFull(out, make([]byte, 4096))
-	expect.OK(t, err, "read the beginning of a backup")
+	cmd, _ := unread(t, d, 4096)
 	expect.OK(t, cmd.Process.Signal(os.Interrupt), "interrupt it")
 	ends(t, cmd)
 	expect.Equal(t, cmd.ProcessState.ExitCode(), codeFailure, "exit code of a backup that was interrupted")
