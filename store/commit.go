@@ -79,7 +79,7 @@ func (db *DB) transact(b *Batch, size batchSize, version uint64) error {
 		return err
 	}
 	if err == nil {
-		err = db.write(b, version)
+		err = db.write(b, size, version)
 	}
 	if err != nil {
 		err = fmt.Errorf("commit %d: %w", version, err)
@@ -149,8 +149,9 @@ func (db *DB) gcWAL() int64 {
 	return db.inGC / db.opt.InlineValue * (MaxKeySize + versionSize + pointerSize + logOverhead)
 }
 
-// write hands the batch to Badger and makes sure that it is durable.
-func (db *DB) write(b *Batch, version uint64) error {
+// write hands the batch, whose size was counted, to Badger and makes sure that it
+// is durable.
+func (db *DB) write(b *Batch, size batchSize, version uint64) error {
 	txn := db.bdb.NewTransactionAt(version-1, true)
 	defer txn.Discard()
 	for _, e := range b.entries {
@@ -172,7 +173,7 @@ func (db *DB) write(b *Batch, version uint64) error {
 		inner := commit
 		commit = func() error { return db.commitFault(inner) }
 	}
-	if err := db.await(commit); err != nil {
+	if err := db.vlog.writingOut(size.vlog, func() error { return db.await(commit) }); err != nil {
 		return err
 	}
 	// This commit may be in a new log already.
