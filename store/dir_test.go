@@ -340,3 +340,23 @@ func TestReadOwnerDoesNotDisturb(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// tornFile is a lock file that is half written the first time it is read.
+type tornFile struct{ reads int }
+
+func (f *tornFile) ReadAt(b []byte, off int64) (int, error) {
+	content := `{"pid":7,"mountpoint":"/m"}`
+	if f.reads++; f.reads == 1 {
+		content = content[:9]
+	}
+	return strings.NewReader(content).ReadAt(b, off)
+}
+
+// TestTornLockFile: its owner writes it in place, and whoever reads what is half
+// written reads it again.
+func TestTornLockFile(t *testing.T) {
+	info, err := readOwnerInfo(&tornFile{})
+	if err != nil || info.PID != 7 || info.Mountpoint != "/m" {
+		t.Errorf("%+v, %v", info, err)
+	}
+}

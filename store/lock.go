@@ -79,10 +79,7 @@ func lockDir(path string) (*ownerLock, error) {
 			return nil, errors.Join(fmt.Errorf("locking store %s: %w", path, err), f.Close())
 		}
 		if try == lockTries {
-			info, infoErr := readOwnerInfo(f)
-			if infoErr != nil {
-				info = OwnerInfo{}
-			}
+			info, _ := readOwnerInfo(f) // advice: if it is not to be had, nothing is known of the owner
 			return nil, errors.Join(&InUseError{Path: path, OwnerInfo: info}, f.Close())
 		}
 		time.Sleep(lockRetry)
@@ -149,29 +146,28 @@ func ReadOwner(path string) (info OwnerInfo, err error) {
 	case !errors.Is(err, unix.EWOULDBLOCK):
 		return OwnerInfo{}, fmt.Errorf("reading the lock of store %s: %w", path, err)
 	}
-	for try := 1; ; try++ {
-		info, err = readOwnerInfo(f)
-		if err == nil || try == lockTries {
-			break
-		}
-		time.Sleep(lockRetry)
-	}
-	if err != nil {
+	if info, err = readOwnerInfo(f); err != nil {
 		return OwnerInfo{}, fmt.Errorf("reading the lock of store %s: %w", path, err)
 	}
 	return info, nil
 }
 
-func readOwnerInfo(f *os.File) (OwnerInfo, error) {
-	var info OwnerInfo
-	data, err := io.ReadAll(io.NewSectionReader(f, 0, lockFileLimit))
-	if err != nil {
-		return OwnerInfo{}, err
+// readOwnerInfo reads a lock file, again if its owner is just writing it.
+func readOwnerInfo(f io.ReaderAt) (OwnerInfo, error) {
+	for try := 1; ; try++ {
+		var info OwnerInfo
+		data, err := io.ReadAll(io.NewSectionReader(f, 0, lockFileLimit))
+		if err == nil {
+			err = json.Unmarshal(data, &info)
+		}
+		if err == nil {
+			return info, nil
+		}
+		if try == lockTries {
+			return OwnerInfo{}, err
+		}
+		time.Sleep(lockRetry)
 	}
-	if err := json.Unmarshal(data, &info); err != nil {
-		return OwnerInfo{}, err
-	}
-	return info, nil
 }
 
 func flock(f *os.File, how int) error {
