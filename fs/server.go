@@ -36,7 +36,9 @@ type Config struct {
 	DefaultPermissions bool
 	// IOUring says whether requests are to come over io_uring.
 	IOUring transport.Mode
-	Logger  *slog.Logger
+	// Mounted and Detach, unless nil, are called as [transport.Config] says.
+	Mounted, Detach func() error
+	Logger          *slog.Logger
 }
 
 // checks reports whether the kernel is to check modes and ACLs. It is not for a
@@ -71,7 +73,8 @@ func Serve(cfg Config) (*Server, error) {
 	}
 	stop := d.followKeys(cfg.KMS)
 	server, err := transport.Serve(transport.Config{
-		Mount: mountOf(cfg), FileSystem: d, Options: MountOptions(cfg), Mode: cfg.IOUring, Logger: cfg.Logger,
+		Mount: mountOf(cfg), FileSystem: d, Options: MountOptions(cfg), Mode: cfg.IOUring,
+		Mounted: cfg.Mounted, Detach: cfg.Detach, Logger: cfg.Logger,
 	})
 	if err != nil {
 		stop()

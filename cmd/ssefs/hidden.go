@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
+	"ssefs/cmd/ssefs/internal/attendant"
 	"ssefs/cmd/ssefs/internal/daemon"
 	"ssefs/cmd/ssefs/internal/exit"
 )
@@ -33,7 +34,14 @@ func (a *app) hiddenCommands() []*cobra.Command {
 			},
 		},
 		{
-			Use:    daemon.FlushCommand + " MOUNTPOINT",
+			Use:    attendant.Command + " MOUNTPOINT SOCKET",
+			Short:  "Do what a mount daemon cannot do itself (started by it)",
+			Hidden: true,
+			Args:   cobra.ExactArgs(2),
+			RunE:   func(_ *cobra.Command, args []string) error { return attendant.Serve(args[0], args[1]) },
+		},
+		{
+			Use:    attendant.FlushCommand + " MOUNTPOINT",
 			Short:  "Have the kernel write the dirty pages of a drive back",
 			Hidden: true,
 			Args:   cobra.ExactArgs(1),

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"ssefs/cmd/ssefs/internal/daemon"
 	"ssefs/cmd/ssefs/internal/exit"
 	"ssefs/cmd/ssefs/internal/mountopt"
 	"ssefs/cmd/ssefs/internal/secret"
@@ -25,7 +26,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), ending...)
 	a := &app{out: os.Stdout, err: os.Stderr, terminal: secret.TTY{}, asker: secret.TTY{}, getenv: os.Getenv, uid: os.Getuid()}
-	code := a.run(ctx, os.Args)
+	code := exit.Failure
+	// Before anything else, since whatever the command, it may come to read a secret.
+	if err := daemon.ProtectMemory(); err != nil {
+		a.note("%s", err)
+	} else {
+		code = a.run(ctx, os.Args)
+	}
 	stop()
 	os.Exit(int(code))
 }

@@ -125,6 +125,7 @@ func TestCommandLines(t *testing.T) {
 		{[]string{"ssefs", "fsck", store, "more"}, exit.FsckUsage, "arg"},
 		{[]string{"ssefs", "fsck", store, "--key-file", key}, exit.FsckOperational, "no store"},
 		{[]string{"ssefs", "mount-daemon", store, point}, exit.Usage, "ssefs mount"},
+		{[]string{"ssefs", "mount-attendant", point, store}, exit.Usage, "a mount daemon only"},
 	}
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.argv[1:], " "), func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"ssefs/cmd/ssefs/internal/mountopt"
 	"ssefs/cmd/ssefs/internal/mounts"
 	"ssefs/cmd/ssefs/internal/runtimedir"
+	"ssefs/cmd/ssefs/internal/sandbox"
 	"ssefs/cmd/ssefs/internal/secret"
 	"ssefs/cmd/ssefs/internal/session"
 	"ssefs/crypto"
@@ -76,12 +77,14 @@ the long options of this command, as in an fstab line:
 	f.StringVar(&long.KMS, "kms", "", "`MODE` on (the default), or off: refuse what needs a customer master key")
 	f.StringVar(&long.RotateMasterKey, "rotate-master-key-every", "", "rotate the service master key after `INTERVAL`, such as 90d, or off; kept in the volume")
 	f.StringVar(&long.IOUring, "io-uring", "", "`MODE` auto (the default): take requests over io_uring if the kernel offers that; on: refuse to mount without; off")
+	f.StringVar(&long.Sandbox, "sandbox", "", "`MODE` auto (the default): keep the daemon from all files but the store's if the kernel can (Landlock); on: refuse to mount without; off")
 	f.StringVar(&memory, "memory", "", "hold at most `SIZE` bytes of data that is not yet written, such as 64M")
 	f.BoolVar(&foreground, "foreground", false, "serve the drive in this process, until it is unmounted or interrupted")
 	f.StringVar(&long.LogFile, "log-file", "", "log to `FILE` instead of the runtime directory (in the foreground: instead of standard error)")
 	mustComplete(cmd, "default-policy", "none", "AES256", "KMS")
 	mustComplete(cmd, "kms", "on", "off")
 	mustComplete(cmd, "io-uring", "auto", "on", "off")
+	mustComplete(cmd, "sandbox", "auto", "on", "off")
 	return cmd
 }
 
@@ -100,6 +103,7 @@ func overlay(o *mountopt.Options, long mountopt.Options) {
 	over(&o.KMS, long.KMS)
 	over(&o.RotateMasterKey, long.RotateMasterKey)
 	over(&o.IOUring, long.IOUring)
+	over(&o.Sandbox, long.Sandbox)
 	over(&o.LogFile, long.LogFile)
 	o.Create = o.Create || long.Create
 	if long.Memory != 0 {
@@ -174,6 +178,13 @@ func (a *app) mountConfig(storePath, point string, o mountopt.Options) (daemon.C
 	if _, err := transport.ParseMode(o.IOUring); err != nil {
 		return usage(fmt.Errorf("--io-uring: %w", err))
 	}
+	confine, err := sandbox.ParseMode(o.Sandbox)
+	if err != nil {
+		return usage(fmt.Errorf("--sandbox: %w", err))
+	}
+	if err := sandbox.Check(confine); err != nil {
+		return cfg, fmt.Errorf("--sandbox on: %w", err)
+	}
 	if o.RotateMasterKey != "" {
 		if _, err := interval.Parse(o.RotateMasterKey); err != nil {
 			return usage(fmt.Errorf("--rotate-master-key-every: %w", err))
@@ -182,7 +193,6 @@ func (a *app) mountConfig(storePath, point string, o mountopt.Options) (daemon.C
 	if o.ReadOnly && (o.DefaultPolicy != "" || o.Region != "" || o.RotateMasterKey != "") {
 		return usage(errors.New("a read-only mount cannot change the default policy, the region or the rotation of keys"))
 	}
-	var err error
 	if cfg.Store, err = mounts.Resolve(storePath); err != nil {
 		return cfg, exit.Errorf(exit.NoStore, "store: %w", err)
 	}

@@ -119,12 +119,24 @@ func writeStatus(w io.Writer, s ops.VolumeStatus) {
 		row(w, "Shows bucket:", s.Bucket)
 	}
 	row(w, "Requests:", requestsCome(s))
+	row(w, "Sandbox:", sandboxed(s))
 	row(w, "Default policy:", s.DefaultPolicy)
 	row(w, "Region:", s.Region)
 	row(w, "Buckets:", s.Buckets)
 	row(w, "Inodes:", s.Inodes)
 	row(w, "Disk:", fmt.Sprintf("%s free of %s", mountopt.FormatSize(s.Available), mountopt.FormatSize(s.Total)))
 	row(w, "Store size:", mountopt.FormatSize(s.StoreBytes))
+}
+
+// sandboxed says whether the daemon is confined, and why not.
+func sandboxed(s ops.VolumeStatus) string {
+	switch {
+	case s.SandboxABI != 0:
+		return fmt.Sprintf("in force (Landlock, ABI %d)", s.SandboxABI)
+	case s.SandboxReason == "":
+		return "not yet"
+	}
+	return fmt.Sprintf("none (%s)", s.SandboxReason)
 }
 
 // requestsCome says how, and why not the faster way.

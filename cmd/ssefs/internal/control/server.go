@@ -35,7 +35,7 @@ type Server struct {
 }
 
 // Listen makes the socket at path, mode 0600, in place of a dead one, and serves handler on it until Close.
-// The caller holds the store's lock, so no living daemon can own the path.
+// The caller holds the store's lock, so no living daemon can own the path, and removes the socket while it still does.
 func Listen(path string, handler Handler, logger *slog.Logger) (*Server, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -43,6 +43,9 @@ func Listen(path string, handler Handler, logger *slog.Logger) (*Server, error) 
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if l, ok := listener.(*net.UnixListener); ok {
+		l.SetUnlinkOnClose(false) // it may be another daemon's by then
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		_ = listener.Close()
@@ -68,7 +71,7 @@ func Listen(path string, handler Handler, logger *slog.Logger) (*Server, error) 
 	return s, nil
 }
 
-// Close removes the socket, lets calls that are being answered end within the time of ctx, and then cuts the rest off.
+// Close takes no more calls, lets calls that are being answered end within the time of ctx, and then cuts the rest off.
 func (s *Server) Close(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {

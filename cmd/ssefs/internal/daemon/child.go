@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -48,29 +47,6 @@ func serveChild(ctx context.Context, up *reporter, logger *slog.Logger) error {
 	}
 	defer s.Wipe()
 	return Serve(ctx, cfg, s, logger, up)
-}
-
-// Harden keeps the memory of this process to itself: no core dumps, no debugger of the same user. Files that
-// it makes are its user's alone.
-func Harden() error {
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("forbid memory dumps: %w", err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return fmt.Errorf("forbid core dumps: %w", err)
-	}
-	raiseLockedMemory()
-	unix.Umask(0o077)
-	return nil
-}
-
-// raiseLockedMemory asks for as much locked memory as we may have; with less, keys share fewer locked pages.
-func raiseLockedMemory() {
-	var limit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) == nil && limit.Cur < limit.Max {
-		limit.Cur = limit.Max
-		_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &limit)
-	}
 }
 
 // Reporter hears how a mount gets on. After Ready nothing more is said.

@@ -1,19 +1,11 @@
 package daemon
 
 import (
-	"context"
 	"errors"
-	"os/exec"
 	"time"
 
 	"ssefs/cmd/ssefs/internal/mounts"
 )
-
-// FlushCommand is the hidden command that has the kernel write its dirty pages of a mount back.
-const FlushCommand = "push-dirty-pages"
-
-// flushTime bounds it: pages of a file whose writer never pauses could go on for ever.
-const flushTime = 30 * time.Second
 
 // abortTime is how long the FUSE server may take to end once its connection is cut.
 const abortTime = 5 * time.Second
@@ -22,9 +14,7 @@ const abortTime = 5 * time.Second
 // signal means it (the machine may be going down): so everything is written, the drive taken out of the name
 // space, and its connection to the kernel cut. Those who still use it get errors from then on.
 func (d *drive) leave(unmounted <-chan struct{}) {
-	list, _ := mounts.List()
-	connection, _ := mounts.At(list, d.cfg.Mountpoint)
-	err := mounts.Unmount(d.cfg.Mountpoint)
+	err := d.attendant.Unmount()
 	if err == nil {
 		<-unmounted
 		return
@@ -41,10 +31,10 @@ func (d *drive) leave(unmounted <-chan struct{}) {
 			"mountpoint", d.cfg.Mountpoint)
 	}
 	d.flush()
-	if err := mounts.Detach(d.cfg.Mountpoint); err != nil {
+	if err := d.attendant.Detach(); err != nil {
 		d.logger.Error("the drive could not be detached", "err", err)
 	}
-	if err := connection.Abort(); err != nil {
+	if err := d.attendant.Abort(); err != nil {
 		d.logger.Info("the connection to the kernel is cut by the end of this process", "reason", err)
 		d.abandoned = true
 		return
@@ -57,14 +47,10 @@ func (d *drive) leave(unmounted <-chan struct{}) {
 	}
 }
 
-// flush brings what the kernel caches of the drive to the store. The pages are pushed by a child process, because
-// this one must not wait for itself.
+// flush brings what the kernel caches of the drive to the store.
 func (d *drive) flush() {
-	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
-	defer cancel()
-	push := exec.CommandContext(ctx, "/proc/self/exe", FlushCommand, d.cfg.Mountpoint)
-	if out, err := push.CombinedOutput(); err != nil {
-		d.logger.Error("dirty pages were not written back", "err", err, "output", string(out))
+	if err := d.attendant.Flush(); err != nil {
+		d.logger.Error("dirty pages were not written back", "err", err)
 	}
 	if err := d.session.Volume().Sync(); err != nil {
 		d.logger.Error("sync before detaching", "err", err)

@@ -13,15 +13,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ssefs/cmd/ssefs/internal/attendant"
 	"ssefs/cmd/ssefs/internal/control"
 	"ssefs/cmd/ssefs/internal/mountopt"
-	"ssefs/cmd/ssefs/internal/mounts"
 	"ssefs/cmd/ssefs/internal/ops"
 	"ssefs/cmd/ssefs/internal/runtimedir"
+	"ssefs/cmd/ssefs/internal/sandbox"
 	"ssefs/cmd/ssefs/internal/session"
 	"ssefs/crypto"
 	"ssefs/fs"
 	"ssefs/fs/transport"
+	"ssefs/fs/uring"
 	"ssefs/fs/volume"
 	"ssefs/kms"
 	"ssefs/store"
@@ -33,14 +35,24 @@ const goodbye = 2 * time.Second
 // Serve mounts a drive, serves it until it is unmounted or ctx ends, and closes the store.
 func Serve(ctx context.Context, cfg Config, s crypto.Secret, logger *slog.Logger, up Reporter) error {
 	logger.Info("mounting", "store", cfg.Store, "mountpoint", cfg.Mountpoint, "pid", os.Getpid())
+	socket := runtimedir.Socket(cfg.Runtime, cfg.Store)
+	// First of all, so that it inherits nothing.
+	helper, err := attendant.Start(cfg.Mountpoint, socket)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := helper.Close(); err != nil {
+			logger.Warn("the attendant did not end well", "err", err)
+		}
+	}()
 	opened, err := open(ctx, cfg, s, logger, up)
 	s.Wipe()
 	if err != nil {
 		return err
 	}
-	d := &drive{cfg: cfg, session: opened, logger: logger, closed: make(chan struct{}), rest: func() {}}
+	d := &drive{cfg: cfg, session: opened, attendant: helper, logger: logger, closed: make(chan struct{}), rest: func() {}}
 	d.operations = ops.New(opened, d.mount())
-	socket := runtimedir.Socket(cfg.Runtime, cfg.Store)
 	server, err := control.Listen(socket, d.operations, logger)
 	if err != nil {
 		return errors.Join(err, opened.Close())
@@ -116,13 +128,15 @@ func prepareBucket(ctx context.Context, s *session.Session, o mountopt.Options) 
 type drive struct {
 	cfg        Config
 	session    *session.Session
+	attendant  *attendant.Attendant
 	operations *ops.Operations
 	logger     *slog.Logger
 	server     atomic.Pointer[fs.Server] // nil before it is mounted
-	rest       func()                    // ends the upkeep of keys; see maintain
-	closed     chan struct{}             // closed when the store is
-	closeErr   error                     // what went wrong then; read after closed
-	abandoned  bool                      // the kernel still sends requests: see finish
+	sandbox    atomic.Pointer[sandbox.Status]
+	rest       func()        // ends the upkeep of keys; see maintain
+	closed     chan struct{} // closed when the store is
+	closeErr   error         // what went wrong then; read after closed
+	abandoned  bool          // the kernel still sends requests: see finish
 }
 
 // mount is what the control socket tells about this mount.
@@ -134,6 +148,7 @@ func (d *drive) mount() ops.Mount {
 		CloseError: func() error { return d.closeErr },
 		Appeared:   d.appeared,
 		Transport:  d.transport,
+		Sandbox:    d.sandboxed,
 	}
 }
 
@@ -152,6 +167,32 @@ func (d *drive) transport() transport.Status {
 	return transport.Status{}
 }
 
+// sandboxed tells whether the sandbox is in force.
+func (d *drive) sandboxed() sandbox.Status {
+	if status := d.sandbox.Load(); status != nil {
+		return *status
+	}
+	return sandbox.Status{}
+}
+
+// confine puts this process into its sandbox. All that needs more than the store is open by then.
+func (d *drive) confine() error {
+	mode, err := sandbox.ParseMode(d.cfg.Options.Sandbox)
+	if err != nil {
+		return err
+	}
+	rules := sandbox.Rules{Store: d.cfg.Store}
+	if d.cfg.Options.IOUring != "off" {
+		rules.Keep = uring.Capabilities()
+	}
+	status, err := sandbox.Enter(mode, rules)
+	if err != nil {
+		return err
+	}
+	d.sandbox.Store(&status)
+	return nil
+}
+
 // config is what the FUSE server needs.
 func (d *drive) config() (fs.Config, error) {
 	o := d.cfg.Options
@@ -160,7 +201,7 @@ func (d *drive) config() (fs.Config, error) {
 		Volume: d.session.Volume(), KMS: d.session.KMS(), Mountpoint: d.cfg.Mountpoint, Bucket: o.Bucket,
 		AllowOther: o.AllowOther, MountFlags: mountFlags(o), FsName: o.FsName, Subtype: o.Subtype,
 		ReadOnly: o.ReadOnly, NoACL: o.NoACL, DefaultPermissions: o.DefaultPermissions, IOUring: mode,
-		Logger: d.logger,
+		Mounted: d.confine, Detach: d.attendant.Detach, Logger: d.logger,
 	}
 	if c.FsName == "" {
 		c.FsName = d.cfg.Store
@@ -225,8 +266,9 @@ func (d *drive) run(ctx context.Context, socket string, up Reporter) error {
 		d.leave(unmounted)
 		return err
 	}
-	how := server.Transport()
-	d.logger.Info("drive is mounted", "mountpoint", d.cfg.Mountpoint, "transport", how.Name, "reason", how.Reason)
+	how, confined := server.Transport(), d.sandboxed()
+	d.logger.Info("drive is mounted", "mountpoint", d.cfg.Mountpoint, "transport", how.Name, "reason", how.Reason,
+		"landlock", confined.ABI, "no_sandbox", confined.Reason)
 	select {
 	case <-unmounted:
 		d.logger.Info("unmounted", "mountpoint", d.cfg.Mountpoint)
@@ -242,13 +284,7 @@ func (d *drive) readAhead() {
 	if os.Geteuid() != 0 {
 		return
 	}
-	list, err := mounts.List()
-	if err == nil {
-		if m, ok := mounts.At(list, d.cfg.Mountpoint); ok {
-			err = m.SetReadAhead(mounts.ReadAheadKiB)
-		}
-	}
-	if err != nil {
+	if err := d.attendant.SetReadAhead(); err != nil {
 		d.logger.Debug("the kernel's read-ahead stays as it is", "err", err)
 	}
 }
@@ -284,6 +320,10 @@ func (d *drive) close(socket string) {
 	owner := store.OwnerInfo{PID: os.Getpid(), Socket: socket, Closing: true}
 	if err := d.session.SetOwner(owner); err != nil {
 		d.logger.Warn("lock file", "err", err)
+	}
+	// While the store is ours: whoever has it next puts a socket of its own there.
+	if err := d.attendant.RemoveSocket(); err != nil {
+		d.logger.Debug("control socket", "err", err)
 	}
 	d.rest()
 	d.operations.Stop()

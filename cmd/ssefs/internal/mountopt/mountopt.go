@@ -50,6 +50,7 @@ type Options struct {
 	// RotateMasterKey is how often the service master key rotates.
 	RotateMasterKey string
 	IOUring         string
+	Sandbox         string
 	Memory          int64 // bytes
 	LogFile         string
 }
@@ -174,6 +175,7 @@ func (o *Options) texts() map[string]*string {
 		"kms":                     &o.KMS,
 		"rotate-master-key-every": &o.RotateMasterKey,
 		"io_uring":                &o.IOUring,
+		"sandbox":                 &o.Sandbox,
 		"log-file":                &o.LogFile,
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ssefs/cmd/ssefs/internal/control"
+	"ssefs/cmd/ssefs/internal/sandbox"
 	"ssefs/cmd/ssefs/internal/session"
 	"ssefs/fs/transport"
 	"ssefs/kms"
@@ -96,6 +97,8 @@ type Mount struct {
 	Appeared func(bucket string)
 	// Transport tells how the kernel's requests come.
 	Transport func() transport.Status
+	// Sandbox tells whether the daemon is in its sandbox.
+	Sandbox func() sandbox.Status
 }
 
 // ErrClosing is returned by operations that come after Stop.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ssefs/cmd/ssefs/internal/control"
+	"ssefs/cmd/ssefs/internal/sandbox"
 	"ssefs/fs/transport"
 )
 
@@ -39,6 +40,9 @@ type VolumeStatus struct {
 	Transport       string `json:"transport,omitempty"`
 	TransportReason string `json:"transport_reason,omitempty"`
 	Rings           int    `json:"rings,omitempty"`
+	// SandboxABI is the version of Landlock that confines the daemon, 0 if nothing does, with the reason.
+	SandboxABI    int    `json:"sandbox_landlock_abi"`
+	SandboxReason string `json:"sandbox_reason,omitempty"`
 }
 
 func (o *Operations) info(context.Context, control.Peer, None) (Volume, error) {
@@ -74,7 +78,12 @@ func (o *Operations) status(ctx context.Context, peer control.Peer, _ None) (Vol
 	if o.mount.Transport != nil {
 		how = o.mount.Transport()
 	}
+	var confined sandbox.Status
+	if o.mount.Sandbox != nil {
+		confined = o.mount.Sandbox()
+	}
 	return VolumeStatus{
+		SandboxABI: confined.ABI, SandboxReason: confined.Reason,
 		Transport: how.Name, TransportReason: how.Reason, Rings: how.Rings,
 		Volume: info, DefaultPolicy: settings.DefaultPolicy.String(), Region: settings.Region,
 		Buckets: len(buckets), Inodes: size.Inodes, Total: int64(size.Total), Available: int64(size.Available),
