@@ -215,8 +215,8 @@ if touch "$POINT/bucket/file" 2>/dev/null; then echo "written to a read-only mou
 // TestMountByAUser: without root, through fusermount3.
 func TestMountByAUser(t *testing.T) {
 	s := newSite(t)
-	openDevice(t)
-	user := drive.Identity{UID: 65534, GID: 65534}
+	drive.OpenDevice(t)
+	user := drive.Nobody()
 	home := expect.Mkdir(t, s.base+"/home")
 	for _, p := range []string{s.base, s.point, home} {
 		expect.OK(t, unix.Chown(p, user.UID, user.GID), "chown")
@@ -271,16 +271,6 @@ func TestMountByAUser(t *testing.T) {
 	}), "read")
 	expect.Equal(t, string(got), "of a user", "contents")
 	succeeded(t, run("umount", s.point), "umount by the user")
-}
-
-// openDevice gives /dev/fuse the mode that udev gives it, for the time of the test: containers and small machines have
-// no udev, and there the device is root's alone.
-func openDevice(t *testing.T) {
-	t.Helper()
-	const device = "/dev/fuse"
-	mode := expect.Stat(t, device).Mode & 0o7777
-	expect.OK(t, unix.Chmod(device, mode|0o666), "chmod %s", device)
-	t.Cleanup(func() { expect.OK(t, unix.Chmod(device, mode), "chmod %s back", device) })
 }
 
 // TestAtimeOptions: noatime never moves it, strictatime with every read that reaches the drive.

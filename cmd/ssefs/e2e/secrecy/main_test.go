@@ -1,5 +1,6 @@
-// Package secrecy has the tests of what a thief of the store finds in it: no contents of encrypted buckets, no names,
-// attributes or link targets of any, live or deleted, and no two files that share ciphertext.
+// Package secrecy has the tests of what others get to see. A thief of the store finds in it no contents of encrypted buckets,
+// no names, attributes or link targets of any, live or deleted, and no two files that share ciphertext. Other users and other
+// processes of the same user get at neither files nor memory nor control sockets. Whoever takes a daemon over gets at nothing but its store.
 package secrecy
 
 import (
@@ -17,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	drive.Main(m, nil)
+	drive.Main(m, map[string]drive.Helper{"older": withoutLandlock})
 }
 
 // scan calls see for every stretch of data in the files of a store, or beside one, with overlap bytes of the one before, so that nothing
