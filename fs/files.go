@@ -290,10 +290,15 @@ func (d *drive) CopyFileRange(_ <-chan struct{}, in *gofuse.CopyFileRangeIn) (ui
 	if err != nil {
 		return 0, d.statusOn(err, to)
 	}
+	length := min(in.Len, maxCopy)
+	// The kernel sends no such request. It would read what it has just written,
+	// however little that is, and never come to the end of the file.
+	if from.n == to.n && max(in.OffIn, in.OffOut)-min(in.OffIn, in.OffOut) < length {
+		return 0, d.status(volume.ErrInvalid, to.n)
+	}
 	if err := d.v.DropPriv(to.n, setIDAfter(&in.InHeader)); err != nil {
 		return 0, d.status(err, to.n)
 	}
-	length := min(in.Len, maxCopy)
 	buf := make([]byte, min(length, copyStep))
 	done := uint64(0)
 	for done < length {

@@ -1,11 +1,13 @@
 package fs
 
 import (
+	"fmt"
 	"io"
 	"log"
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -23,12 +25,16 @@ func FuzzRequests(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) { hostile(t, input) })
 }
 
-// hostile sends the requests of an input to a drive that has something of everything.
-func hostile(t testing.TB, input []byte) {
+// hostile sends the requests of inputs, which do not wait for one another, to a drive that has something of everything.
+func hostile(t testing.TB, inputs ...[]byte) {
 	limitTime(t)
 	k := newHostileKernel(t)
 	k.furnish()
-	k.run(input)
+	var all sync.WaitGroup
+	for _, input := range inputs {
+		all.Go(func() { k.run(input) })
+	}
+	all.Wait()
 	k.finish()
 }
 
@@ -48,6 +54,14 @@ func TestHostileRequests(t *testing.T) {
 	}
 	for seed := range uint64(seeds) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { hostile(t, randomInput(seed)) })
+		// The kernel lets nobody change a directory while somebody else does: here everybody may.
+		t.Run(fmt.Sprint(seed, " and others"), func(t *testing.T) {
+			inputs := make([][]byte, 6)
+			for i := range inputs {
+				inputs[i] = randomInput(seed<<8 | uint64(i))
+			}
+			hostile(t, inputs...)
+		})
 	}
 }
 

@@ -43,6 +43,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"allocate in a directory", opFallocate, bucket, body().u64(listing, 0, 10).u32(0, 0), unix.EBADF},
 		{"seek in a directory", opLseek, bucket, body().u64(listing, 0).u32(unix.SEEK_DATA, 0), unix.EBADF},
 		{"copy into a directory", opCopyFileRange, file, body().u64(fh, 0, bucket, listing, 0, 10, 0), unix.EBADF},
+		{"copy onto itself", opCopyFileRange, file, body().u64(fh, 9_999, file, fh, 10_000, 1<<20, 0), unix.EINVAL},
 		{"read a file as a directory", opReaddir, file, body().u64(fh, 0).u32(100, 0).u64(0).u32(0, 0), unix.EBADF},
 		{"an unnamed file in a file", opTmpfile, file, body().u32(unix.O_RDWR, record.TypeFile, 0, 0).name("/"), unix.ENOTDIR},
 		{"a symbolic link to nothing", opSymlink, dir, body().name("x", ""), unix.ENOENT},
