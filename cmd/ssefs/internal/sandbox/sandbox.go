@@ -119,18 +119,14 @@ func Enter(mode Mode, rules Rules) (Status, error) {
 		return Status{Reason: "sandbox=off"}, nil
 	}
 	abi, err := suitable(mode, rules)
+	if err == nil {
+		err = restrict(rules)
+	}
 	if err != nil {
 		if mode == On {
 			return Status{}, fmt.Errorf("sandbox=on: %w", err)
 		}
 		return Status{Reason: err.Error()}, nil
-	}
-	allowed := []landlock.Rule{
-		landlock.PathAccess(beneathStore, rules.Store),
-		landlock.PathAccess(ll.AccessFSReadFile, processes).IgnoreIfMissing(),
-	}
-	if err := landlock.V11.BestEffort().Restrict(allowed...); err != nil {
-		return Status{}, fmt.Errorf("sandbox: %w", err)
 	}
 	if err := dropCapabilities(rules.Keep); err != nil {
 		return Status{}, fmt.Errorf("sandbox: %w", err)
@@ -140,4 +136,16 @@ func Enter(mode Mode, rules Rules) (Status, error) {
 		return Status{}, errors.Join(errors.New("sandbox: the kernel does not enforce it"), f.Close())
 	}
 	return Status{ABI: abi}, nil
+}
+
+// restrict enters the domain of Landlock. After an error there is none.
+func restrict(rules Rules) error {
+	allowed := []landlock.Rule{
+		landlock.PathAccess(beneathStore, rules.Store),
+		landlock.PathAccess(ll.AccessFSReadFile, processes).IgnoreIfMissing(),
+	}
+	if err := landlock.V11.BestEffort().Restrict(allowed...); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/landlock-lsm/go-landlock/landlock"
 	"golang.org/x/sys/unix"
 
 	"ssefs/cmd/ssefs/internal/mounts"
@@ -30,6 +31,8 @@ func TestMain(m *testing.M) {
 		report(attempts(os.Args[1], os.Args[2], os.Args[3]))
 	case "blind":
 		report(withoutLandlock())
+	case "nested":
+		report(nested())
 	case "status":
 		report(enterAndTell(os.Args[1], os.Args[2]))
 	}
@@ -137,6 +140,8 @@ func attempts(store, outside, addresses string) error {
 	if _, writeErr := before.WriteAt([]byte("c"), 0); writeErr != nil {
 		err = errors.Join(err, fmt.Errorf("a file that was open before: %w", writeErr))
 	}
+	reopened := openFile(fmt.Sprintf("/proc/self/fd/%d", before.Fd()))
+	err = errors.Join(err, refused("open once more what is open", unix.EACCES, reopened))
 	tcp, abstract, _ := strings.Cut(addresses, " ")
 	return errors.Join(err, allowed(store), forbiddenFiles(store, outside), forbiddenProcesses(status.ABI),
 		forbiddenSockets(status.ABI, tcp, abstract), forbiddenToRoot(outside))
@@ -229,6 +234,8 @@ func forbiddenProcesses(abi int) error {
 	err := errors.Join(
 		refused("memory of another process", unix.EACCES, openFile(memory)),
 		refused("environment of another process", unix.EACCES, openFile(environment)),
+		refused("files by way of another process", unix.EACCES, openFile(fmt.Sprintf("/proc/%d/root/etc/passwd", parent))),
+		refused("files by way of itself", unix.EACCES, openFile("/proc/self/root/etc/passwd")),
 		refused("trace another process", unix.EPERM, unix.PtraceSeize(parent)),
 		refused("mount", unix.EPERM, unix.Mount("tmpfs", "/tmp", "tmpfs", 0, "")),
 		refused("unmount", unix.EPERM, unix.Unmount("/proc", 0)),
@@ -344,6 +351,33 @@ func withoutLandlock() error {
 	}
 	env := []string{helperVariable + "=status"}
 	return unix.Exec("/proc/self/exe", append([]string{os.Args[0]}, os.Args[1:]...), env)
+}
+
+// nested enters sandboxes until the kernel allows no more, and then runs the helper enterAndTell. What is allowed in them
+// is all that the helper needs.
+func nested() error {
+	for range maxNested {
+		if err := landlock.V1.RestrictPaths(landlock.RWDirs("/")); err != nil {
+			return err
+		}
+	}
+	return enterAndTell(os.Args[1], os.Args[2])
+}
+
+// maxNested is how many sandboxes Linux allows within one another.
+const maxNested = 16
+
+// TestNested: a kernel that refuses the sandbox itself is an error in mode on, and in mode auto a reason.
+func TestNested(t *testing.T) {
+	store, _ := site(t)
+	out, err := helper(t, "nested", "auto", store)
+	if err != nil || !strings.HasPrefix(out, "false ") || !strings.Contains(out, "maximum number") {
+		t.Errorf("auto: %q, %v", out, err)
+	}
+	out, err = helper(t, "nested", "on", store)
+	if err == nil || !strings.Contains(out, "sandbox=on") || !strings.Contains(out, "maximum number") {
+		t.Errorf("on: %q, %v", out, err)
+	}
 }
 
 func TestShowsProcesses(t *testing.T) {
