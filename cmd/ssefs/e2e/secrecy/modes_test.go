@@ -71,8 +71,8 @@ func TestFilesArePrivate(t *testing.T) {
 	expect.OK(t, os.Mkdir(out, 0o700), "mkdir")
 	expect.OK(t, os.Chown(out, u.who.UID, u.who.GID), "chown")
 	u.must("backup", filepath.Join(out, "backup"), "--store", u.store)
-	expect.OK(t, os.WriteFile(filepath.Join(u.base, "passphrase"), []byte("a passphrase for a backup\n"), 0o644), "write")
-	u.must("kms", "export-backup", filepath.Join(out, "keys"), "--store", u.store, "--backup-passphrase-file", filepath.Join(u.base, "passphrase"))
+	const anybody = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p" // the example of age's documentation
+	u.must("kms", "export-backup", filepath.Join(out, "keys"), "--store", u.store, "--recipient", anybody)
 	u.must("key", "add", "--new-key-file", filepath.Join(out, "second-key"), "--store", u.store)
 	private(t, u.who, out, "what commands made while mounted")
 	daemon := u.status().PID

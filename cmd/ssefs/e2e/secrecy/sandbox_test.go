@@ -236,6 +236,10 @@ func TestEndsOfAUser(t *testing.T) {
 	end("a busy drive", unix.SIGTERM)
 	_ = unix.Close(fd) // of a drive that is gone
 	expect.Equal(t, mounted(t, u.point), false, "mounted after SIGTERM in use")
+	logs, err := filepath.Glob(filepath.Join(u.runtime, "ssefs", "*.log"))
+	if err != nil || len(logs) != 1 || !strings.Contains(string(expect.Read(t, logs[0])), "the drive is busy") {
+		t.Errorf("no log says that the drive was busy: %q, %v", logs, err)
+	}
 	u.mount()
 	expect.Equal(t, read(), "busy", "contents")
 

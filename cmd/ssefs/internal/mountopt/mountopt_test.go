@@ -26,8 +26,8 @@ func TestParse(t *testing.T) {
 		{"atime", []string{"noatime"}, Options{Atime: AtimeNever}},
 		{"atime strict", []string{"noatime,strictatime"}, Options{Atime: AtimeStrict}},
 		{"atime default again", []string{"strictatime,relatime"}, Options{}},
-		{"long options", []string{"key-file=/k,passphrase-file=/p,bucket=b,create,default-policy=KMS:alias/a,region=r,kms=off,memory=64M,log-file=/l"},
-			Options{KeyFile: "/k", PassphraseFile: "/p", Bucket: "b", Create: true, DefaultPolicy: "KMS:alias/a", Region: "r", KMS: "off", Memory: 64 << 20, LogFile: "/l"}},
+		{"long options", []string{"key-file=/k,passphrase-file=/p,bucket=b,create,default-policy=KMS:alias/a,region=r,kms=off,memory=64M,log-file=/l,io_uring=off,sandbox=on"},
+			Options{KeyFile: "/k", PassphraseFile: "/p", Bucket: "b", Create: true, DefaultPolicy: "KMS:alias/a", Region: "r", KMS: "off", Memory: 64 << 20, LogFile: "/l", IOUring: "off", Sandbox: "on"}},
 		{"fstab words", []string{"defaults,nofail,_netdev,user,users,noauto,auto,x-systemd.automount,x-a=b,comment=hello,user=me,X-mount.mkdir"}, Options{}},
 		{"escaped comma", []string{`key-file=/a\,b\\c,ro`}, Options{KeyFile: `/a,b\c`, ReadOnly: true}},
 	}
