@@ -55,7 +55,7 @@ func (a *arena) grow() error {
 		return fmt.Errorf("map memory for keys: %w", err)
 	}
 	// Refusals are remembered, not returned: a drive that does not mount because of a low RLIMIT_MEMLOCK
-	// helps nobody, and LockedMemory lets the caller warn.
+	// helps nobody, and lockedMemory lets the caller warn.
 	if unix.Mlock(pages) != nil || unix.Madvise(pages, unix.MADV_DONTDUMP) != nil {
 		a.unlocked++
 	}
@@ -65,9 +65,9 @@ func (a *arena) grow() error {
 	return nil
 }
 
-// LockedMemory reports whether all keys made so far in this process lie in memory that is locked and excluded
+// lockedMemory reports whether all keys made so far in this process lie in memory that is locked and excluded
 // from core dumps. When it is false, the remedy is a larger RLIMIT_MEMLOCK (ulimit -l).
-func LockedMemory() bool {
+func lockedMemory() bool {
 	secrets.mu.Lock()
 	defer secrets.mu.Unlock()
 	return secrets.unlocked == 0

@@ -28,6 +28,6 @@ var (
 	ErrNoSlot = errors.New("no such unlock slot")
 	// ErrLastSlot: removing the only unlock slot would lock everybody out for ever.
 	ErrLastSlot = errors.New("the last unlock slot cannot be removed")
-	// ErrTooManySlots: the volume has MaxSlots unlock slots already.
+	// ErrTooManySlots: the volume has maxSlots unlock slots already.
 	ErrTooManySlots = errors.New("too many unlock slots")
 )

@@ -8,7 +8,7 @@ import (
 )
 
 // SaltSize is the size of a record's salt, in bytes. Together with a block's 32-bit index it is a nonce.
-const SaltSize = NonceSize - 4
+const SaltSize = nonceSize - 4
 
 // Salt is the random part of the nonces of one data record. The extent map keeps it, inside a sealed record,
 // so that an older data record put back in the same place does not open.

@@ -23,8 +23,8 @@ func SealedSize(blocks, lastLen int) int {
 	return (blocks-1)*sealedBlockSize + lastLen + BlockOverhead
 }
 
-// BlockOffset is where sealed block index begins in its record, in bytes.
-func BlockOffset(index uint32) int { return int(index) * sealedBlockSize }
+// blockOffset is where sealed block index begins in its record, in bytes.
+func blockOffset(index uint32) int { return int(index) * sealedBlockSize }
 
 // RecordGeometry is the inverse of SealedSize. ErrFormat when no record has that size.
 func RecordGeometry(size int) (blocks, lastLen int, err error) {
@@ -46,7 +46,7 @@ func SealedBlock(record []byte, index uint32) ([]byte, error) {
 	if index >= uint32(blocks) {
 		return nil, fmt.Errorf("%w: block %d of a data record of %d", ErrFormat, index, blocks)
 	}
-	begin := BlockOffset(index)
+	begin := blockOffset(index)
 	end := min(begin+sealedBlockSize, len(record))
 	return record[begin:end:end], nil
 }

@@ -17,7 +17,7 @@ func TestGeometry(t *testing.T) {
 				t.Errorf("%d blocks, last of %d: read as %d, %d, %v", blocks, lastLen, b, l, err)
 			}
 		}
-		if got := BlockOffset(uint32(blocks - 1)); got != SealedSize(blocks, 1)-1-BlockOverhead {
+		if got := blockOffset(uint32(blocks - 1)); got != SealedSize(blocks, 1)-1-BlockOverhead {
 			t.Errorf("block %d is at %d", blocks-1, got)
 		}
 	}
@@ -41,7 +41,7 @@ func TestSealedBlock(t *testing.T) {
 	record := make([]byte, SealedSize(3, 100))
 	for i, want := range []int{4112, 4112, 116} {
 		b, err := SealedBlock(record, uint32(i))
-		if err != nil || len(b) != want || cap(b) != want || &b[0] != &record[BlockOffset(uint32(i))] {
+		if err != nil || len(b) != want || cap(b) != want || &b[0] != &record[blockOffset(uint32(i))] {
 			t.Errorf("block %d has %d bytes (%d): %v", i, len(b), cap(b), err)
 		}
 	}

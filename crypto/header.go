@@ -13,9 +13,9 @@ import (
 const (
 	// FormatVersion is the version of the volume format that this build reads and writes.
 	FormatVersion = 1
-	// MaxSlots is how many unlock slots a volume has at most. A wrong passphrase is tried on each passphrase
+	// maxSlots is how many unlock slots a volume has at most. A wrong passphrase is tried on each passphrase
 	// slot.
-	MaxSlots = 16
+	maxSlots = 16
 
 	maxLabel = 64 // bytes
 )
@@ -113,7 +113,7 @@ func (h *Header) AddSlot(root *Key, kind SlotKind, secret []byte, label string, 
 	} else if err := params.Validate(); err != nil {
 		return 0, err
 	}
-	if len(h.slots) >= MaxSlots {
+	if len(h.slots) >= maxSlots {
 		return 0, fmt.Errorf("%w: %d", ErrTooManySlots, len(h.slots))
 	}
 	rootID, err := h.checkRoot(root)

@@ -185,7 +185,7 @@ func decodeHeader(b []byte) (*Header, error) {
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, fmt.Errorf("%w: data after the header", ErrFormat)
 	}
-	volume, err := ParseVolumeID(j.Volume)
+	volume, err := parseVolumeID(j.Volume)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +193,7 @@ func decodeHeader(b []byte) (*Header, error) {
 	if err := checkFeatureNames(h.features); err != nil {
 		return nil, err
 	}
-	if len(j.Slots) < 1 || len(j.Slots) > MaxSlots {
+	if len(j.Slots) < 1 || len(j.Slots) > maxSlots {
 		return nil, fmt.Errorf("%w: %d unlock slots", ErrFormat, len(j.Slots))
 	}
 	last := 0

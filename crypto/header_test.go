@@ -159,11 +159,11 @@ func TestHeaderSlots(t *testing.T) {
 	if err := h.RemoveSlot(2); !errors.Is(err, ErrLastSlot) {
 		t.Errorf("removing the last: %v", err)
 	}
-	for len(h.Slots()) < MaxSlots {
+	for len(h.Slots()) < maxSlots {
 		v.add(t, h, SlotKeyFile, string(v.keyFile), "")
 	}
 	if _, err := h.AddSlot(v.root, SlotKeyFile, v.keyFile, "", cheap()); !errors.Is(err, ErrTooManySlots) {
-		t.Errorf("slot %d: %v", MaxSlots+1, err)
+		t.Errorf("slot %d: %v", maxSlots+1, err)
 	}
 	if b := v.marshal(t, h); len(b) > maxHeaderSize {
 		t.Errorf("a full header has %d bytes", len(b))

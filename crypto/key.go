@@ -77,19 +77,6 @@ func (k *Key) Wipe() {
 	k.slot = nil
 }
 
-// Clone returns a copy with a life of its own. ErrWiped when there is nothing to copy.
-func (k *Key) Clone() (*Key, error) {
-	slot, err := secrets.take()
-	if err != nil {
-		return nil, err
-	}
-	if err := k.use(func(b []byte) error { copy(slot[:], b); return nil }); err != nil {
-		secrets.put(slot)
-		return nil, err
-	}
-	return &Key{slot: slot}, nil
-}
-
 // Equal compares two keys in constant time. A wiped or nil key equals nothing, not even itself.
 func (k *Key) Equal(o *Key) bool {
 	equal := false

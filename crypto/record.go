@@ -97,7 +97,7 @@ func (s *RecordSealer) Open(dst, recordKey, sealed []byte) ([]byte, error) {
 		s.place(prefix[:]).Store(key)
 	}
 	w.aad = s.appendAAD(w.aad[:0], recordKey)
-	out, err := key.gcm.Open(dst, sealed[prefixSize:NonceSize], sealed[NonceSize:], w.aad)
+	out, err := key.gcm.Open(dst, sealed[prefixSize:nonceSize], sealed[nonceSize:], w.aad)
 	if err != nil {
 		return nil, ErrAuth
 	}

@@ -81,12 +81,12 @@ func TestRecordSealerConcurrent(t *testing.T) {
 func TestRecordSealerNonces(t *testing.T) {
 	s := testSealer(t, testKey(t, 1), VolumeID{1})
 	key, plain := []byte("i"), []byte("record")
-	nonces := make(map[[NonceSize]byte]bool)
+	nonces := make(map[[nonceSize]byte]bool)
 	prefixes := make(map[[prefixSize]byte]int)
 	const n = 3*sealBatchSize + 1
 	for range n {
 		sealed := s.Seal(nil, key, plain)
-		nonces[[NonceSize]byte(sealed)] = true
+		nonces[[nonceSize]byte(sealed)] = true
 		prefixes[[prefixSize]byte(sealed)]++
 	}
 	if len(nonces) != n {

@@ -18,11 +18,11 @@ func NewVolumeID() VolumeID {
 	return id
 }
 
-// String is the ID in 32 hexadecimal digits, as ParseVolumeID reads it.
+// String is the ID in 32 hexadecimal digits, as parseVolumeID reads it.
 func (id VolumeID) String() string { return hex.EncodeToString(id[:]) }
 
-// ParseVolumeID reads an ID in 32 lower-case hexadecimal digits. ErrFormat.
-func ParseVolumeID(s string) (VolumeID, error) {
+// parseVolumeID reads an ID in 32 lower-case hexadecimal digits. ErrFormat.
+func parseVolumeID(s string) (VolumeID, error) {
 	var id VolumeID
 	if err := decodeHex(id[:], s); err != nil {
 		return VolumeID{}, fmt.Errorf("volume ID: %w", err)

@@ -8,18 +8,18 @@ import (
 	"sync"
 )
 
-// NonceSize is the nonce of XAES-256-GCM, in bytes: 192 bits, so that random nonces have no limit that
+// nonceSize is the nonce of XAES-256-GCM, in bytes: 192 bits, so that random nonces have no limit that
 // matters (2^80 messages under one key for a collision probability of 2^-33).
-const NonceSize = 24
+const nonceSize = 24
 
 const (
 	tagSize      = 16
 	gcmNonceSize = 12
-	prefixSize   = NonceSize - gcmNonceSize // the part of the nonce that the derived key depends on
+	prefixSize   = nonceSize - gcmNonceSize // the part of the nonce that the derived key depends on
 )
 
 // SealOverhead is by how many bytes AEAD.Seal makes its input longer: nonce and tag.
-const SealOverhead = NonceSize + tagSize
+const SealOverhead = nonceSize + tagSize
 
 // AEAD is XAES-256-GCM as the C2SP specification defines it: each nonce selects a derived AES-256-GCM key (by
 // CMAC in counter mode, NIST SP 800-108r1) with its first half and is the GCM nonce of that key with its
@@ -71,7 +71,7 @@ func newKDF(k *Key) (*AEAD, error) {
 // scratch is what one sealing works on. Arguments of interface methods escape to the heap, so these are
 // pooled and not local.
 type scratch struct {
-	nonce [NonceSize]byte
+	nonce [nonceSize]byte
 	key   [KeySize]byte // a derived key; wiped before the scratch goes back
 	aad   []byte
 }
@@ -134,7 +134,7 @@ func (a *AEAD) Open(dst, sealed, aad []byte) ([]byte, error) {
 	if len(sealed) < SealOverhead {
 		return nil, fmt.Errorf("%w: %d bytes are too few", ErrAuth, len(sealed))
 	}
-	nonce, body := sealed[:NonceSize], sealed[NonceSize:]
+	nonce, body := sealed[:nonceSize], sealed[nonceSize:]
 	out, err := a.mustDerive(nonce[:prefixSize]).Open(dst, nonce[prefixSize:], body, aad)
 	if err != nil {
 		return nil, ErrAuth

@@ -30,11 +30,11 @@ func TestXAESVectors(t *testing.T) {
 		a := testAEAD(t, testKey(t, v.key))
 		nonce := []byte("ABCDEFGHIJKLMNOPQRSTUVWX")
 		sealed := a.sealWithNonce(nil, nonce, []byte("XAES-256-GCM"), []byte(v.aad))
-		if got := hex.EncodeToString(sealed[NonceSize:]); got != v.want {
+		if got := hex.EncodeToString(sealed[nonceSize:]); got != v.want {
 			t.Errorf("key %d: %s, want %s", v.key, got, v.want)
 		}
-		if !bytes.Equal(sealed[:NonceSize], nonce) {
-			t.Errorf("nonce is %q", sealed[:NonceSize])
+		if !bytes.Equal(sealed[:nonceSize], nonce) {
+			t.Errorf("nonce is %q", sealed[:nonceSize])
 		}
 		if out, err := a.Open(nil, sealed, []byte(v.aad)); err != nil || string(out) != "XAES-256-GCM" {
 			t.Errorf("opened as %q: %v", out, err)
@@ -59,11 +59,11 @@ func TestXAESAccumulated(t *testing.T) {
 		}
 		a := testAEAD(t, k)
 		k.Wipe()
-		nonce := read(NonceSize)
+		nonce := read(nonceSize)
 		plaintext := read(int(read(1)[0]))
 		aad := read(int(read(1)[0]))
 		sealed := a.sealWithNonce(nil, nonce, plaintext, aad)
-		if _, err := out.Write(sealed[NonceSize:]); err != nil {
+		if _, err := out.Write(sealed[nonceSize:]); err != nil {
 			t.Fatal(err)
 		}
 		opened, err := a.Open(nil, sealed, aad)
@@ -92,7 +92,7 @@ func TestAEADRefusesWhatIsNotItsOwn(t *testing.T) {
 	if err != nil || string(opened) != "keptcontents" {
 		t.Fatalf("opened is %q: %v", opened, err)
 	}
-	if bytes.Equal(a.Seal(nil, plaintext, aad)[:NonceSize], sealed[:NonceSize]) {
+	if bytes.Equal(a.Seal(nil, plaintext, aad)[:nonceSize], sealed[:nonceSize]) {
 		t.Error("nonce was used twice")
 	}
 	refused := func(what string, a *AEAD, sealed, aad []byte) {
