@@ -83,8 +83,8 @@ func (l *Loss) String() string {
 	return fmt.Sprintf("%s: %s (%s)", where, l.Message, l.Kind)
 }
 
-// Summary describes what was copied in one line.
-func (r *Report) Summary() string {
+// summary describes what was copied in one line.
+func (r *Report) summary() string {
 	c := &r.Copied
 	return fmt.Sprintf("%d buckets, %d directories, %d files, %d symlinks, %d special files, %d further names, %d bytes; %d without a name",
 		c.Buckets, c.Directories, c.Files, c.Symlinks, c.Special, c.Links, c.Bytes, c.Nameless)
@@ -102,7 +102,7 @@ func (r *Report) WriteTo(w io.Writer) (int64, error) {
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", printable(n))
 	}
-	fmt.Fprintf(&b, "copied: %s\n", r.Summary())
+	fmt.Fprintf(&b, "copied: %s\n", r.summary())
 	n, err := io.WriteString(w, b.String())
 	return int64(n), err
 }

@@ -55,8 +55,8 @@ type answer struct {
 	Error  *failure        `json:"error,omitempty"`
 }
 
-// Authorize refuses every peer but root and the user that the daemon runs as.
-func Authorize(peer Peer, daemonUID uint32) error {
+// authorize refuses every peer but root and the user that the daemon runs as.
+func authorize(peer Peer, daemonUID uint32) error {
 	if peer.UID == 0 || peer.UID == daemonUID {
 		return nil
 	}

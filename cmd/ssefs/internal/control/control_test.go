@@ -100,7 +100,7 @@ func TestAuthorize(t *testing.T) {
 		peer, daemon uint32
 		ok           bool
 	}{{0, 0, true}, {0, 1000, true}, {1000, 1000, true}, {1000, 0, false}, {1001, 1000, false}} {
-		err := Authorize(Peer{UID: tt.peer}, tt.daemon)
+		err := authorize(Peer{UID: tt.peer}, tt.daemon)
 		if (err == nil) != tt.ok || (err != nil && !errors.Is(err, ErrDenied)) {
 			t.Errorf("uid %d at a daemon of uid %d: %v", tt.peer, tt.daemon, err)
 		}

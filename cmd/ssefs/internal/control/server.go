@@ -148,7 +148,7 @@ func (e *endpoint) accept(w http.ResponseWriter, r *http.Request) (Peer, []byte,
 		e.refuse(w, fmt.Errorf("%w: %w", ErrDenied, result.err))
 		return Peer{}, nil, false
 	}
-	if err := Authorize(result.peer, e.uid); err != nil {
+	if err := authorize(result.peer, e.uid); err != nil {
 		e.refuse(w, err)
 		return Peer{}, nil, false
 	}

@@ -44,15 +44,15 @@ const (
 	FsckCancelled   Code = 32
 )
 
-// Row is one line of the table.
-type Row struct {
+// row is one line of the table.
+type row struct {
 	Code    Code
 	Meaning string
 }
 
-// Table returns the codes of every command but fsck, in ascending order.
-func Table() []Row {
-	return []Row{
+// table returns the codes of every command but fsck, in ascending order.
+func table() []row {
+	return []row{
 		{OK, "success"},
 		{Failure, "any other error"},
 		{Usage, "the command line or a mount option is wrong"},
@@ -66,9 +66,9 @@ func Table() []Row {
 	}
 }
 
-// FsckTable returns the codes of fsck, in ascending order.
-func FsckTable() []Row {
-	return []Row{
+// fsckTable returns the codes of fsck, in ascending order.
+func fsckTable() []row {
+	return []row{
 		{FsckClean, "the volume is clean; with --salvage, all of it was copied"},
 		{FsckRepaired, "errors were found, and all were repaired"},
 		{FsckErrors, "errors were found and are still there; with --salvage, something is missing in the copy"},
@@ -80,7 +80,7 @@ func FsckTable() []Row {
 
 // WriteTables writes both tables as text.
 func WriteTables(w io.Writer) error {
-	write := func(title string, rows []Row) error {
+	write := func(title string, rows []row) error {
 		if _, err := fmt.Fprintf(w, "%s\n\n", title); err != nil {
 			return err
 		}
@@ -91,13 +91,13 @@ func WriteTables(w io.Writer) error {
 		}
 		return nil
 	}
-	if err := write("Every command but fsck exits with one of:", Table()); err != nil {
+	if err := write("Every command but fsck exits with one of:", table()); err != nil {
 		return err
 	}
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err
 	}
-	return write("ssefs fsck exits with one of:", FsckTable())
+	return write("ssefs fsck exits with one of:", fsckTable())
 }
 
 // Error gives an error its exit code.

@@ -62,16 +62,16 @@ func TestWithKeepsNilAndText(t *testing.T) {
 
 // TestTables: the codes are an interface; a change here breaks somebody's script.
 func TestTables(t *testing.T) {
-	for i, r := range Table() {
+	for i, r := range table() {
 		if int(r.Code) != i || r.Meaning == "" {
 			t.Errorf("row %d of the table is %+v", i, r)
 		}
 	}
-	if len(Table()) != 10 {
-		t.Errorf("the table has %d rows", len(Table()))
+	if len(table()) != 10 {
+		t.Errorf("the table has %d rows", len(table()))
 	}
 	var fsck []Code
-	for _, r := range FsckTable() {
+	for _, r := range fsckTable() {
 		fsck = append(fsck, r.Code)
 	}
 	if fmt.Sprint(fsck) != "[0 1 4 8 16 32]" {
@@ -81,7 +81,7 @@ func TestTables(t *testing.T) {
 	if err := WriteTables(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range append(Table(), FsckTable()...) {
+	for _, r := range append(table(), fsckTable()...) {
 		if !strings.Contains(text.String(), fmt.Sprintf("%2d  %s\n", r.Code, r.Meaning)) {
 			t.Errorf("the text lacks code %d", r.Code)
 		}

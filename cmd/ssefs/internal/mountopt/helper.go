@@ -74,10 +74,10 @@ func ParseHelper(args []string) (Helper, error) {
 
 // Options applies the helper's lists to the defaults of mount(8).
 func (h Helper) Options() (Options, error) {
-	o := SystemDefaults()
+	o := systemDefaults()
 	parse := o.Parse
 	if h.Sloppy {
-		parse = o.ParseSloppy
+		parse = o.parseSloppy
 	}
 	for _, list := range h.Lists {
 		if err := parse(list); err != nil {

@@ -61,9 +61,9 @@ func Defaults() Options {
 	return Options{Flags: unix.MS_NOSUID | unix.MS_NODEV}
 }
 
-// SystemDefaults returns the options of a mount made through mount(8) by root, where "defaults" means
+// systemDefaults returns the options of a mount made through mount(8) by root, where "defaults" means
 // dev and suid, as for every other file system.
-func SystemDefaults() Options {
+func systemDefaults() Options {
 	return Options{}
 }
 
@@ -73,8 +73,8 @@ func (o *Options) Parse(list string) error {
 	return o.parse(list, func(err error) error { return err })
 }
 
-// ParseSloppy is Parse, but passes over unknown options, as mount -s asks.
-func (o *Options) ParseSloppy(list string) error {
+// parseSloppy is Parse, but passes over unknown options, as mount -s asks.
+func (o *Options) parseSloppy(list string) error {
 	return o.parse(list, func(err error) error {
 		if errors.Is(err, ErrUnknown) {
 			return nil

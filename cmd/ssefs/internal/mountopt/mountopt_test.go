@@ -60,10 +60,10 @@ func TestParseRefuses(t *testing.T) {
 
 func TestParseSloppy(t *testing.T) {
 	var o Options
-	if err := o.ParseSloppy("frob,ro,nicate=1"); err != nil || !o.ReadOnly {
+	if err := o.parseSloppy("frob,ro,nicate=1"); err != nil || !o.ReadOnly {
 		t.Errorf("unknown options: %+v, %v", o, err)
 	}
-	if err := o.ParseSloppy("memory=lots"); !errors.Is(err, ErrOption) {
+	if err := o.parseSloppy("memory=lots"); !errors.Is(err, ErrOption) {
 		t.Errorf("a bad value of a known option passed: %v", err)
 	}
 }

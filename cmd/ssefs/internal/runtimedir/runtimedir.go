@@ -51,11 +51,11 @@ func Ensure(dir string, uid int) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("runtime directory: %w", err)
 	}
-	return Check(dir, uid)
+	return check(dir, uid)
 }
 
-// Check refuses dir unless it is a directory of uid with mode 0700.
-func Check(dir string, uid int) error {
+// check refuses dir unless it is a directory of uid with mode 0700.
+func check(dir string, uid int) error {
 	st, err := os.Lstat(dir)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func Log(dir, storePath string) string { return filepath.Join(dir, id(storePath)
 // Sockets lists the control sockets in dir, also those that nobody listens on any more. A directory that is not
 // uid's alone is refused: a socket in it may be anybody's. A missing one holds none.
 func Sockets(dir string, uid int) ([]string, error) {
-	err := Check(dir, uid)
+	err := check(dir, uid)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

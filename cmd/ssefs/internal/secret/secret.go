@@ -32,8 +32,8 @@ var (
 // maxSize bounds a secret in bytes; no key file is larger.
 const maxSize = crypto.MaxKeyFileSize
 
-// KeyFileSize is the length in bytes of a key file that EnsureKeyFile makes.
-const KeyFileSize = crypto.MinKeyFileSize
+// keyFileSize is the length in bytes of a key file that EnsureKeyFile makes.
+const keyFileSize = crypto.MinKeyFileSize
 
 // Source says where a secret comes from; with both fields empty the terminal is asked.
 type Source struct {
@@ -103,7 +103,7 @@ func (s Source) ReadNew(ctx context.Context, t Terminal, what string) (crypto.Se
 	return crypto.PassphraseSecret(first), nil
 }
 
-// EnsureKeyFile makes a key file of KeyFileSize random bytes, mode 0600, unless there is a file already, and tells
+// EnsureKeyFile makes a key file of keyFileSize random bytes, mode 0600, unless there is a file already, and tells
 // whether it did. The file appears whole, and is on disk for good when it returns: a store whose only key vanished in a power
 // cut would be lost.
 func EnsureKeyFile(path string) (made bool, err error) {
@@ -135,7 +135,7 @@ func writeTemp(dir string) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	key := make([]byte, KeyFileSize)
+	key := make([]byte, keyFileSize)
 	defer clear(key)
 	_, _ = rand.Read(key) // never fails: it ends the program instead
 	_, err = f.Write(key)

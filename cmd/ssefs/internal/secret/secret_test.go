@@ -87,7 +87,7 @@ func TestReadRefuses(t *testing.T) {
 func TestReadNew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new.key")
 	made, err := Source{KeyFile: path}.ReadNew(t.Context(), &script{}, "the store")
-	if err != nil || len(made.Bytes()) != KeyFileSize {
+	if err != nil || len(made.Bytes()) != keyFileSize {
 		t.Fatalf("made %d bytes, %v", len(made.Bytes()), err)
 	}
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
@@ -126,7 +126,7 @@ func TestEnsureKeyFileTogether(t *testing.T) {
 			if mine {
 				made.Add(1)
 			}
-			if b, readErr := os.ReadFile(path); err != nil || readErr != nil || len(b) != KeyFileSize {
+			if b, readErr := os.ReadFile(path); err != nil || readErr != nil || len(b) != keyFileSize {
 				t.Errorf("%d bytes, %v, %v", len(b), err, readErr)
 			}
 		})
