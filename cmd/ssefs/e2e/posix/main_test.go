@@ -3,9 +3,12 @@
 package posix
 
 import (
+	"errors"
 	"testing"
 
 	"ssefs/cmd/ssefs/e2e/drive"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -30,4 +33,14 @@ func place(t *testing.T) string {
 	t.Helper()
 	_, dir := bucket(t)
 	return dir
+}
+
+// overwrite writes over the beginning of a file that exists.
+func overwrite(p, text string) error {
+	fd, err := unix.Open(p, unix.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Write(fd, []byte(text))
+	return errors.Join(err, unix.Close(fd))
 }

@@ -115,16 +115,7 @@ func TestWriteDropsSetuid(t *testing.T) {
 	d, dir := bucket(t)
 	p := filepath.Join(dir, "file")
 	changes := map[string]func() error{
-		"write": func() error {
-			fd, err := unix.Open(p, unix.O_WRONLY, 0)
-			if err != nil {
-				return err
-			}
-			if _, err := unix.Write(fd, []byte("x")); err != nil {
-				return err
-			}
-			return unix.Close(fd)
-		},
+		"write":    func() error { return overwrite(p, "x") },
 		"truncate": func() error { return unix.Truncate(p, 1) },
 		"O_TRUNC": func() error {
 			fd, err := unix.Open(p, unix.O_WRONLY|unix.O_TRUNC, 0)

@@ -190,16 +190,7 @@ func TestFileCapabilities(t *testing.T) {
 	// Version 2, effective, cap_net_raw permitted.
 	capability := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	for what, change := range map[string]func() error{
-		"write": func() error {
-			fd, err := unix.Open(p, unix.O_WRONLY, 0)
-			if err != nil {
-				return err
-			}
-			if _, err := unix.Write(fd, []byte("x")); err != nil {
-				return err
-			}
-			return unix.Close(fd)
-		},
+		"write":    func() error { return overwrite(p, "x") },
 		"truncate": func() error { return unix.Truncate(p, 1) },
 		"chown":    func() error { return unix.Chown(p, 1002, 1002) },
 	} {
