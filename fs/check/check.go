@@ -56,9 +56,9 @@ type Options struct {
 	// MaxProblems bounds the problems that are listed; further ones are
 	// counted. 0 means DefaultMaxProblems.
 	MaxProblems int
-	// Progress is told, a few times a second, how far the step named is: of
-	// inodes, entries or bytes of contents. total is 0 where it is not known.
-	Progress func(done, total int64, what string)
+	// Progress is told, a few times a second, of inodes, entries or bytes of
+	// contents; nil tells nobody.
+	Progress store.Progress
 	// Logger gets every problem that is listed. Nil means nothing is logged.
 	Logger *slog.Logger
 

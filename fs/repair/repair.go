@@ -35,9 +35,8 @@ type Options struct {
 	Region string
 	// UID and GID own a root directory that is made anew.
 	UID, GID uint32
-	// Progress is told, a few times a second, how far the step named is. total is
-	// 0 where it is not known.
-	Progress func(done, total int64, what string)
+	// Progress is told a few times a second; nil tells nobody.
+	Progress store.Progress
 
 	// committed, set by tests only, is called after each transaction; its error
 	// ends the repair. small has transactions hold one change each.

@@ -37,9 +37,8 @@ type Options struct {
 	HeadCopy []byte
 	// Dir is the empty directory that the copy goes to.
 	Dir *os.File
-	// Progress is told, a few times a second, how far the step named is. total is
-	// 0 where it is not known.
-	Progress func(done, total int64, what string)
+	// Progress is told a few times a second; nil tells nobody.
+	Progress store.Progress
 }
 
 // Run copies all that can be read into o.Dir. The error is not nil if the copy

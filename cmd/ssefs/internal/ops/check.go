@@ -55,8 +55,8 @@ type CheckOptions struct {
 	FileErrors []error
 	// HeaderError is why the volume header is not the current one, another.
 	HeaderError error
-	// Progress is told how far a step is, a few times a second; nil for nobody.
-	Progress func(done, total int64, what string)
+	// Progress is told a few times a second; nil tells nobody.
+	Progress store.Progress
 }
 
 // RunCheck checks a snapshot of a store.

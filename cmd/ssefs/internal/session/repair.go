@@ -44,7 +44,7 @@ func (i *Inspection) openToRepair(ctx context.Context, secret crypto.Secret) err
 }
 
 // Repair repairs the volume, or says what would be done. The report is never nil.
-func (i *Inspection) Repair(ctx context.Context, mode repair.Mode, progress func(done, total int64, what string)) (*repair.Report, error) {
+func (i *Inspection) Repair(ctx context.Context, mode repair.Mode, progress store.Progress) (*repair.Report, error) {
 	s := i.session
 	m := i.Material()
 	o := repair.Options{
