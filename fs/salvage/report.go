@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -139,8 +141,8 @@ func (s *salvager) outputFailed(path string, ino uint64, err error) error {
 
 func (s *salvager) notSetNotes() []string {
 	var notes []string
-	for what, n := range s.notSet {
-		notes = append(notes, fmt.Sprintf("%s: %d times", what, n))
+	for _, what := range slices.Sorted(maps.Keys(s.notSet)) {
+		notes = append(notes, fmt.Sprintf("%s: %d times", what, s.notSet[what]))
 	}
 	return notes
 }
