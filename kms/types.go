@@ -38,6 +38,25 @@ func (o Op) String() string {
 	return fmt.Sprintf("Op(%d)", uint8(o))
 }
 
+// MarshalText returns the operations' names, separated by commas.
+func (o Op) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (o *Op) UnmarshalText(text []byte) error {
+	*o = 0
+	for name := range strings.SplitSeq(string(text), ",") {
+		switch name {
+		case "decrypt":
+			*o |= OpDecrypt
+		case "generate":
+			*o |= OpGenerate
+		default:
+			return fmt.Errorf("%w: operation %q; it is decrypt or generate", ErrArgument, name)
+		}
+	}
+	return nil
+}
+
 // Caller is who wants to use a key. The zero Caller is uid 0 with no
 // supplementary groups.
 type Caller struct {
@@ -183,25 +202,6 @@ func (k GrantKind) String() string {
 
 // MarshalText returns the kind's name.
 func (k GrantKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
-
-// MarshalText returns the operations' names, separated by commas.
-func (o Op) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
-
-// UnmarshalText is the inverse of MarshalText.
-func (o *Op) UnmarshalText(text []byte) error {
-	*o = 0
-	for name := range strings.SplitSeq(string(text), ",") {
-		switch name {
-		case "decrypt":
-			*o |= OpDecrypt
-		case "generate":
-			*o |= OpGenerate
-		default:
-			return fmt.Errorf("%w: operation %q; it is decrypt or generate", ErrArgument, name)
-		}
-	}
-	return nil
-}
 
 // Grant allows a user or a group to use a key.
 type Grant struct {
