@@ -44,27 +44,27 @@ type Counts struct {
 	Nameless int64 `json:"nameless"`
 }
 
-// LossKind classifies losses. The values are stable, for scripts.
-type LossKind string
+// Kind classifies losses. The values are stable, for scripts.
+type Kind string
 
 // The kinds of losses.
 const (
-	State      LossKind = "state"      // the store as a whole is not in its newest state
-	Files      LossKind = "database"   // a file of the database is damaged
-	Records    LossKind = "records"    // the store cannot list some of its records
-	BucketSet  LossKind = "bucket"     // inodes of a bucket are missing or older
-	Directory  LossKind = "directory"  // entries of a directory are missing or older, or its attributes are
-	Entry      LossKind = "entry"      // an entry that cannot be used
-	Inode      LossKind = "inode"      // a file of which nothing is known
-	Range      LossKind = "range"      // bytes of a file
-	Xattrs     LossKind = "xattrs"     // extended attributes
-	NotCreated LossKind = "notcreated" // something that could not be made in the copy
+	State      Kind = "state"      // the store as a whole is not in its newest state
+	Files      Kind = "database"   // a file of the database is damaged
+	Records    Kind = "records"    // the store cannot list some of its records
+	BucketSet  Kind = "bucket"     // inodes of a bucket are missing or older
+	Directory  Kind = "directory"  // entries of a directory are missing or older, or its attributes are
+	Entry      Kind = "entry"      // an entry that cannot be used
+	Inode      Kind = "inode"      // a file of which nothing is known
+	Range      Kind = "range"      // bytes of a file
+	Xattrs     Kind = "xattrs"     // extended attributes
+	NotCreated Kind = "notcreated" // something that could not be made in the copy
 )
 
 // Loss is one thing that is not in the copy.
 type Loss struct {
-	Kind  LossKind `json:"kind"`
-	Inode uint64   `json:"inode,omitempty"`
+	Kind  Kind   `json:"kind"`
+	Inode uint64 `json:"inode,omitempty"`
 	// Path is where it is in the copy, or would be, below the directory given.
 	Path string `json:"path,omitempty"`
 	// Offset and Length are the bytes of the file that are a hole in the copy.
