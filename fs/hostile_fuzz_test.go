@@ -82,11 +82,12 @@ func randomInput(seed uint64) []byte {
 	return b
 }
 
-// furnish makes a bucket with a file, a directory, a symbolic link and a fifo, and opens what can be opened.
+// furnish makes a bucket with files under two kinds of keys, a directory, a symbolic link and a fifo, and opens some.
 func (k *hostileKernel) furnish() {
 	bucket := k.make(opMkdir, 1, new(fields).u32(0o755, 0).name("bucket"))
 	file := k.make(opCreate, bucket, new(fields).u32(unix.O_RDWR, record.TypeFile|0o644, 0, 0).name("file"))
 	k.expect(request{op: opWrite, node: file, body: writeBody(k.handles[0], 0, 0, 0, make([]byte, 10_000))})
+	k.expect(request{op: opSetxattr, node: bucket, body: append(*new(fields).u32(3, 0, 0, 0).name(ssePolicy), "KMS"...)})
 	dir := k.make(opMkdir, bucket, new(fields).u32(0o755, 0).name("dir"))
 	k.make(opSymlink, bucket, new(fields).name("link", "file"))
 	k.make(opMknod, dir, new(fields).u32(record.TypeFifo|0o600, 0, 0, 0).name("fifo"))

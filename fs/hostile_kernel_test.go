@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -38,7 +39,10 @@ type hostileKernel struct {
 	v       *volume.Volume
 	d       *drive
 	server  *gofuse.ProtocolServer
+	stop    func()    // ends that keys which are disabled are taken from the drive
 	buffers sync.Pool // of reply buffers
+
+	finished bool
 
 	mu     sync.Mutex // guards what follows
 	unique uint64
@@ -86,6 +90,11 @@ func newHostileKernel(t testing.TB) *hostileKernel {
 	})
 	k.must(err)
 	k.v.SetKeyService(k.kms)
+	t.Cleanup(func() {
+		if !k.finished { // the test has ended before its end, and what works in the background must not outlive it
+			_ = errors.Join(k.v.Close(), k.db.Close(), k.dir.Close())
+		}
+	})
 	k.connect()
 	return k
 }
@@ -104,6 +113,14 @@ func (k *hostileKernel) must(err error) {
 	k.Helper()
 	if err != nil {
 		k.Fatal(err)
+	}
+}
+
+// succeeds is must for goroutines that are not the test's.
+func (k *hostileKernel) succeeds(err error) {
+	k.Helper()
+	if err != nil {
+		k.Error(err)
 	}
 }
 
@@ -135,6 +152,7 @@ func (k *hostileKernel) connect() {
 	k.d, err = newDrive(cfg)
 	k.must(err)
 	k.d.kernel = k
+	k.stop = k.d.followKeys(k.kms)
 	o := MountOptions(cfg)
 	// go-fuse says of each request that it does not like what it does not like.
 	o.Logger = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
@@ -269,6 +287,8 @@ func (k *hostileKernel) finish() {
 	if runtime.ReadMemStats(&mem); mem.HeapAlloc > heapLimit {
 		k.Errorf("%d bytes are in use", mem.HeapAlloc)
 	}
+	_ = k.kms.Enable(context.Background(), kms.By{Managed: true}, kms.DefaultAlias) // it may have been so all the time, or not be there
+	k.stop()
 	k.d.close()
 	k.must(k.v.Close())
 	k.check()
@@ -283,6 +303,7 @@ func (k *hostileKernel) finish() {
 	k.keys.Wipe()
 	k.must(k.db.Close())
 	k.must(k.dir.Close())
+	k.finished = true
 }
 
 // check is fsck --data.
