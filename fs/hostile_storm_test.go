@@ -24,9 +24,11 @@ func TestNameStorm(t *testing.T) {
 	k := newHostileKernel(t)
 	k.furnish()
 	bucket := k.dirs[1]
-	dirs := []uint64{bucket, k.dirs[2]}
-	for _, name := range []string{"a", "b"} {
-		dirs = append(dirs, k.make(opMkdir, bucket, new(fields).u32(0o755, 0).name(name)))
+	dirs := []uint64{bucket}
+	for _, name := range []string{"a", "b", "c"} {
+		d := k.make(opMkdir, bucket, new(fields).u32(0o755, 0).name(name))
+		k.make(opMkdir, d, new(fields).u32(0o755, 0).name("stays")) // so that it is neither removed nor replaced
+		dirs = append(dirs, d)
 	}
 	var all sync.WaitGroup
 	for i := range stormWorkers {
