@@ -42,7 +42,7 @@ func TestNameStorm(t *testing.T) {
 func (k *hostileKernel) changeNames(r *rand.Rand, dirs []uint64) {
 	name := func() string { return string(rune('a' + r.IntN(3))) }
 	dir := func() uint64 { return dirs[r.IntN(len(dirs))] }
-	file := k.nodes[1]
+	file := k.knows().nodes[1]
 	for range stormSteps {
 		d := dir()
 		switch n := r.IntN(20); {
