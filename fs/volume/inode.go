@@ -17,6 +17,10 @@ const RootInode = record.RootInode
 type Inode struct {
 	Ino uint64
 
+	// fileType is that of Mode, which never changes: it is asked for without the
+	// lock that the rest of Mode needs.
+	fileType uint32
+
 	// Told is the number of blocks that the kernel was last told. It belongs to
 	// the package that serves the kernel.
 	Told atomic.Uint64
@@ -59,6 +63,15 @@ type Inode struct {
 	// keyID names the customer master key of its envelope, "" if none.
 	keyID string
 }
+
+// IsDir reports whether the inode is a directory.
+func (n *Inode) IsDir() bool { return n.fileType == record.TypeDir }
+
+// IsRegular reports whether the inode is a regular file.
+func (n *Inode) IsRegular() bool { return n.fileType == record.TypeFile }
+
+// IsSymlink reports whether the inode is a symbolic link.
+func (n *Inode) IsSymlink() bool { return n.fileType == record.TypeLink }
 
 // directory is the part of an inode that directories have.
 type directory struct {

@@ -50,7 +50,7 @@ func (v *Volume) loadInode(ino uint64) (*Inode, error) {
 		return nil, err
 	}
 	n := &Inode{
-		Ino: ino, Attr: r.Attr, xattrVersion: r.XattrVersion, target: r.Target, envelope: r.Envelope,
+		Ino: ino, fileType: r.Mode & record.TypeMask, Attr: r.Attr, xattrVersion: r.XattrVersion, target: r.Target, envelope: r.Envelope,
 		parent: r.Parent, stored: r.Version, storedBlocks: r.Blocks,
 		dir: directory{entries: r.Entries, subdirs: r.Subdirs, set: r.EntrySet},
 	}

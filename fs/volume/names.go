@@ -102,7 +102,7 @@ func (v *Volume) prepare(ctx context.Context, dir *Inode, w *NewNode) (*Inode, e
 		return nil, err
 	}
 	now := v.clock()
-	n := &Inode{Ino: v.nextInode.Add(1) - 1}
+	n := &Inode{Ino: v.nextInode.Add(1) - 1, fileType: w.Mode & record.TypeMask}
 	n.Attr = record.Attr{
 		Bucket: bucket, Mode: w.Mode, UID: w.UID, GID: w.GID, Nlink: 1, Rdev: w.Rdev,
 		Atime: now, Mtime: now, Ctime: now, Btime: now,

@@ -185,7 +185,7 @@ func Create(o Options, s Settings, uid, gid uint32) error {
 		return fmt.Errorf("new volume's database is at version %d", n)
 	}
 	now := v.clock()
-	root := &Inode{Ino: RootInode, parent: RootInode}
+	root := &Inode{Ino: RootInode, fileType: record.TypeDir, parent: RootInode}
 	root.Attr = record.Attr{
 		Mode: record.TypeDir | 0o755, UID: uid, GID: gid, Nlink: 2,
 		Atime: now, Mtime: now, Ctime: now, Btime: now,
