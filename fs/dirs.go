@@ -51,86 +51,93 @@ func (d *drive) release(fh uint64) {
 
 // ReadDir lists names.
 func (d *drive) ReadDir(_ <-chan struct{}, in *gofuse.ReadIn, out *gofuse.DirEntryList) gofuse.Status {
-	return d.list(in, func(e gofuse.DirEntry) (bool, error) {
-		return out.AddDirEntry(e), nil
+	return d.list(in, out.AddDirEntry, func(l *volume.Listing, after uint64) error {
+		return l.Read(d.v, after, func(e record.Entry, cookie uint64) bool { return out.AddDirEntry(dirEntry(e, cookie)) })
 	})
 }
 
 // ReadDirPlus lists names with attributes, which the kernel then knows as if it
 // had looked the names up.
 func (d *drive) ReadDirPlus(_ <-chan struct{}, in *gofuse.ReadIn, out *gofuse.DirEntryList) gofuse.Status {
-	return d.list(in, func(e gofuse.DirEntry) (bool, error) {
-		if e.Name == "." || e.Name == ".." {
-			return out.AddDirLookupEntry(e) != nil, nil // number 0: nothing to remember
+	room := int(in.Size)
+	dot := func(e gofuse.DirEntry) bool {
+		room -= plusSize(e.Name)
+		return out.AddDirLookupEntry(e) != nil // number 0: nothing to remember
+	}
+	fits := func(e record.Entry) bool {
+		room -= plusSize(e.Name)
+		return room >= 0
+	}
+	return d.list(in, dot, func(l *volume.Listing, after uint64) error {
+		added := 0
+		var broken error
+		err := l.ReadAttrs(d.v, after, fits, func(e *volume.Listed) bool {
+			// What was removed meanwhile, is missing or damaged: looking it up tells. What
+			// else is in the directory can be listed.
+			unknown := errors.Is(e.Err, volume.ErrStale) || errors.Is(e.Err, volume.ErrDamaged)
+			if e.Err != nil && !unknown {
+				broken = e.Err
+				return false
+			}
+			entry := out.AddDirLookupEntry(dirEntry(e.Entry, e.Cookie))
+			if entry == nil {
+				return false
+			}
+			added++
+			if !unknown {
+				d.fillEntry(entry, e.Inode, &e.Attr)
+				d.v.RememberNumber(e.Inode, e.KeyID, d.ino(in.NodeId))
+			}
+			return true
+		})
+		if added > 0 && broken != nil {
+			return nil // what there is first; the error comes with the next request
 		}
-		a, key, err := d.v.Peek(e.Ino)
-		if errors.Is(err, volume.ErrStale) || errors.Is(err, volume.ErrDamaged) {
-			// Removed meanwhile, missing or damaged: looking it up tells. What else is
-			// in the directory can be listed.
-			return out.AddDirLookupEntry(e) != nil, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		entry := out.AddDirLookupEntry(e)
-		if entry == nil {
-			return false, nil
-		}
-		d.fillEntry(entry, e.Ino, &a)
-		d.v.RememberNumber(e.Ino, key, d.ino(in.NodeId))
-		return true, nil
+		return errors.Join(err, broken)
 	})
 }
 
-func (d *drive) list(in *gofuse.ReadIn, add func(gofuse.DirEntry) (bool, error)) gofuse.Status {
+// plusSize is what an entry takes in the reply to READDIRPLUS (fuse_direntplus
+// in linux/fuse.h), in bytes.
+func plusSize(name string) int {
+	const attributes, header, alignment = 128, 24, 8
+	return attributes + (header+len(name)+alignment-1)/alignment*alignment
+}
+
+func dirEntry(e record.Entry, cookie uint64) gofuse.DirEntry {
+	return gofuse.DirEntry{Mode: e.Type, Name: e.Name, Ino: e.Inode, Off: cookie}
+}
+
+// list adds the dot entries, and then has rest add what comes after a cookie.
+func (d *drive) list(in *gofuse.ReadIn, dot func(gofuse.DirEntry) bool, rest func(l *volume.Listing, after uint64) error) gofuse.Status {
 	h, err := d.handles.get(in.Fh)
 	if err != nil || h.listing == nil {
 		return d.status(errBadHandle, nil)
 	}
 	h.listing.mu.Lock()
 	defer h.listing.mu.Unlock()
-	if in.Offset == 0 {
+	after := in.Offset
+	if after == 0 {
 		d.v.Accessed(h.n)
 	}
-	return d.status(d.listFrom(h, in.Offset, add), h.n)
-}
-
-func (d *drive) listFrom(h *handle, after uint64, add func(gofuse.DirEntry) (bool, error)) error {
-	if after < afterDot {
-		if ok, err := add(gofuse.DirEntry{Mode: record.TypeDir, Name: ".", Ino: h.n.Ino, Off: afterDot}); !ok || err != nil {
-			return err
-		}
+	if after < afterDot && !dot(gofuse.DirEntry{Mode: record.TypeDir, Name: ".", Ino: h.n.Ino, Off: afterDot}) {
+		return gofuse.OK
 	}
 	if after < afterDotDot {
 		parent := h.n.Ino
 		if h.n != d.root {
-			var err error
 			if parent, err = d.v.ParentOf(h.n); err != nil {
-				return err
+				return d.status(err, h.n)
 			}
 		}
-		if ok, err := add(gofuse.DirEntry{Mode: record.TypeDir, Name: "..", Ino: parent, Off: afterDotDot}); !ok || err != nil {
-			return err
+		if !dot(gofuse.DirEntry{Mode: record.TypeDir, Name: "..", Ino: parent, Off: afterDotDot}) {
+			return gofuse.OK
 		}
 	}
-	var inner error
-	first := after
 	if after <= afterDotDot {
-		first = 0
+		after = 0
 	}
-	added := 0
-	err := h.listing.l.Read(d.v, first, func(e record.Entry, cookie uint64) bool {
-		ok, err := add(gofuse.DirEntry{Mode: e.Type, Name: e.Name, Ino: e.Inode, Off: cookie})
-		inner = err
-		if ok {
-			added++
-		}
-		return ok && err == nil
-	})
-	if added > 0 && inner != nil {
-		return nil // what there is first; the error comes with the next request
-	}
-	return errors.Join(err, inner)
+	return d.status(rest(h.listing.l, after), h.n)
 }
 
 // FsyncDir makes the entries of a directory durable.

@@ -22,6 +22,8 @@ type Listing struct {
 	resume  *record.NameHash // the first entry with cookie next that was refused
 	changes uint64
 	set     crypto.SetHash
+
+	page []Listed // of ReadAttrs, to be used again
 }
 
 // NewListing starts a listing of a directory.
@@ -35,9 +37,14 @@ var errStop = errors.New("stop")
 // two names have hashes with the same cookie, a listing that stops between them
 // remembers where to go on.
 func (l *Listing) Read(v *Volume, after uint64, fn func(e record.Entry, cookie uint64) bool) error {
+	l.d.mu.RLock()
+	defer l.d.mu.RUnlock()
+	return l.read(v, after, fn)
+}
+
+// read is Read for a caller that holds the directory's lock.
+func (l *Listing) read(v *Volume, after uint64, fn func(e record.Entry, cookie uint64) bool) error {
 	d := l.d
-	d.mu.RLock()
-	defer d.mu.RUnlock()
 	if !d.IsDir() {
 		return ErrNotDir
 	}

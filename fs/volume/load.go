@@ -76,10 +76,26 @@ func (v *Volume) loadInode(ino uint64) (*Inode, error) {
 
 // readInode reads an inode record, past the inodes in memory.
 func (v *Volume) readInode(ino uint64) (*record.Inode, error) {
-	plain, err := v.get(record.InodeKey(ino))
-	if errors.Is(err, store.ErrNotFound) {
+	view := v.db.View()
+	defer view.Release()
+	key := record.InodeKey(ino)
+	var r *record.Inode
+	err := view.Get(key, func(value []byte) (err error) {
+		r, err = v.openInode(ino, key, value)
+		return err
+	})
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return nil, ErrStale
+	case err != nil && !errors.Is(err, ErrDamaged):
+		return nil, damaged(record.KindInode, ino, err)
 	}
+	return r, err
+}
+
+// openInode opens an inode record.
+func (v *Volume) openInode(ino uint64, key, value []byte) (*record.Inode, error) {
+	plain, err := v.records.Open(nil, key, value)
 	if err != nil {
 		return nil, damaged(record.KindInode, ino, err)
 	}
@@ -88,28 +104,4 @@ func (v *Volume) readInode(ino uint64) (*record.Inode, error) {
 		return nil, damaged(record.KindInode, ino, err)
 	}
 	return r, nil
-}
-
-// Peek returns the attributes of an inode without bringing it into memory, and
-// the customer master key it depends on. Listings use it.
-func (v *Volume) Peek(ino uint64) (record.Attr, string, error) {
-	if n := v.table.pin(ino); n != nil {
-		defer v.Unpin(n)
-		a := n.Stat()
-		n.Told.Store(a.Blocks)
-		return a, n.keyID, nil
-	}
-	r, err := v.readInode(ino)
-	if err != nil {
-		return record.Attr{}, "", err
-	}
-	key := ""
-	if r.IsRegular() {
-		env, err := crypto.ParseEnvelope(r.Envelope)
-		if err != nil {
-			return r.Attr, "", damaged(record.KindInode, ino, fmt.Errorf("envelope: %w", err))
-		}
-		key = cmkID(env)
-	}
-	return r.Attr, key, nil
 }
