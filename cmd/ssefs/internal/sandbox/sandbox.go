@@ -2,7 +2,7 @@
 // takes the daemon over has its store, and not the machine.
 //
 // It is made of three things, for all threads at once and for good. Landlock bounds which files can be opened, made,
-// removed and renamed: what lies beneath the store, and the files of /proc, to read. It forbids TCP, signals to other
+// removed and renamed: what lies beneath the store, and /proc, to read. It forbids TCP, signals to other
 // processes and their abstract sockets, where the kernel knows how, and mounting, unmounting and tracing. Of the
 // capabilities of root three are left. No program gains privileges any more, and none can be started, as no file may be
 // executed. What is open already stays so.
@@ -93,7 +93,9 @@ type Rules struct {
 const beneathStore landlock.AccessFSSet = ll.AccessFSReadFile | ll.AccessFSReadDir | ll.AccessFSWriteFile | ll.AccessFSTruncate |
 	ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile | ll.AccessFSRemoveDir
 
-// processes is where the groups of callers are looked up.
+// processes is where the groups of callers are looked up, and where the library lists the threads of this process while it
+// takes rights from one after the other, and ends the process if it cannot. The library allows that directory itself, but
+// such a rule is lost when the kernel forgets the directory entry, as it does when memory is short; one for all of /proc is not.
 const processes = "/proc"
 
 // suitable returns the version of Landlock to be used, or says what stands in the way of a sandbox. In mode On, nothing does
@@ -142,7 +144,7 @@ func Enter(mode Mode, rules Rules) (Status, error) {
 func restrict(rules Rules) error {
 	allowed := []landlock.Rule{
 		landlock.PathAccess(beneathStore, rules.Store),
-		landlock.PathAccess(ll.AccessFSReadFile, processes).IgnoreIfMissing(),
+		landlock.PathAccess(ll.AccessFSReadFile|ll.AccessFSReadDir, processes).IgnoreIfMissing(),
 	}
 	if err := landlock.V11.BestEffort().Restrict(allowed...); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)

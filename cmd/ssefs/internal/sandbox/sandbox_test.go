@@ -304,6 +304,33 @@ func enterAndTell(mode, store string) error {
 	return nil
 }
 
+// TestShortMemory: while directory entries are forgotten, the threads are found all the same. It needs root to matter.
+func TestShortMemory(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Log("only root can have the kernel forget directory entries")
+	}
+	store, _ := site(t)
+	stop := make(chan struct{})
+	var forgetting sync.WaitGroup
+	forgetting.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = os.WriteFile("/proc/sys/vm/drop_caches", []byte("2"), 0) // refused to others than root
+			}
+		}
+	})
+	defer forgetting.Wait()
+	defer close(stop)
+	for range 10 {
+		if out, err := helper(t, "status", "on", store); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+}
+
 func TestModes(t *testing.T) {
 	store, _ := site(t)
 	for mode, want := range map[string]string{"on": "true true", "auto": "true true", "off": "false false sandbox=off"} {
