@@ -151,6 +151,6 @@ func FuzzOwnerInfo(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer func() { _ = file.Close() }() // only read
-		_, _ = readOwnerInfo(file) // any error will do
+		_, _ = readOwnerInfo(file)          // any error will do
 	})
 }
