@@ -182,7 +182,7 @@ func (db *DB) start(entries []journalEntry) error {
 	// Tables of which nobody knows what they put an end to: Badger leaves a few in
 	// level 0 alone, and only flushing compacts them.
 	db.activity.unflushed = true
-	if err := db.keepDeleted(); errors.Is(err, ErrFull) {
+	if err := db.finishMoving(); errors.Is(err, ErrFull) {
 		db.log.Warn("store: not enough space to finish an interrupted garbage collection", "error", err)
 	} else if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -89,14 +90,14 @@ func (db *DB) newest(key []byte) (version, deleted uint64, err error) {
 	return version, deleted, err
 }
 
-// deleteAgain writes the deletions of what is in the list anew. Guarded by
-// commitMu.
-func (db *DB) deleteAgain(list []movable) error {
+// outlived returns the deletions to be written anew for what is in the list. What
+// is deleted from now on needs none: its deletion lies above what was moved.
+func (db *DB) outlived(list []movable) ([]movable, error) {
 	var again []movable
 	for _, m := range list {
 		version, deleted, err := db.newest(m.key)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		switch {
 		case deleted > 0:
@@ -105,12 +106,18 @@ func (db *DB) deleteAgain(list []movable) error {
 			again = append(again, m) // it is back already
 		}
 	}
-	for len(again) > 0 {
-		n := min(len(again), undeleteBatch)
-		if err := db.writeDeletions(again[:n]); err != nil {
+	return again, nil
+}
+
+// deleteAgain writes deletions anew.
+func (db *DB) deleteAgain(list []movable) error {
+	for batch := range slices.Chunk(list, undeleteBatch) {
+		db.commitMu.Lock()
+		err := db.writeDeletions(batch)
+		db.commitMu.Unlock()
+		if err != nil {
 			return err
 		}
-		again = again[n:]
 	}
 	return nil
 }
@@ -150,17 +157,10 @@ func (db *DB) writeDeletions(list []movable) error {
 	return nil
 }
 
-// finishMoving deletes again what the list says, and removes it.
+// finishMoving does what the list says is left to be done, and removes it. For
+// what a process left that ended before it must be called before the database is
+// in use, as until then compaction drops nothing; later it is guarded by reclaimMu.
 func (db *DB) finishMoving() error {
-	db.commitMu.Lock()
-	defer db.commitMu.Unlock()
-	return db.keepDeleted()
-}
-
-// keepDeleted is finishMoving, guarded by commitMu. For what a process left that
-// ended it must be called before the database is in use, as until then
-// compaction drops nothing.
-func (db *DB) keepDeleted() error {
 	b, err := os.ReadFile(filepath.Join(db.dir.path, nameMoving))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -168,11 +168,17 @@ func (db *DB) keepDeleted() error {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	list, err := parseMoving(b, db.bdb.MaxVersion())
+	list, err := parseMoving(b, db.MaxVersion())
 	if err != nil {
 		// All that may come of it is that deleted records take space.
 		db.log.Warn("store: the list of a garbage collection is damaged and not used", "file", nameMoving, "error", err)
-	} else if err := db.deleteAgain(list); err != nil {
+		return db.removeMoving()
+	}
+	again, err := db.outlived(list)
+	if err == nil {
+		err = db.deleteAgain(again)
+	}
+	if err != nil {
 		return err
 	}
 	return db.removeMoving()
