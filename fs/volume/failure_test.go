@@ -263,3 +263,25 @@ func (x *testVolume) replace(m map[string][]byte, remove bool) {
 	_, err = x.db.Commit(b)
 	x.must(err)
 }
+
+// TestFailedBigWrite: when the first of several transactions fails that store a
+// file ahead of its epoch, the next is sealed already, and what is in memory
+// stays there.
+func TestFailedBigWrite(t *testing.T) {
+	watchdog(t)
+	x := newTestVolume(t, Options{Logger: quiet(), DirtyMemory: 64 << 20})
+	n := x.newFile("/b/big")
+	contents := noise(1, aheadBytes+4*leafBytes)
+	x.must(x.v.Sync())
+	x.v.commitMu.Lock() // the background must not store it yet
+	x.write(n, 0, contents)
+	x.breakStore()
+	x.v.commitMu.Unlock()
+	var failed *FailedError
+	if err := x.v.SyncInode(n); !errors.As(err, &failed) {
+		t.Errorf("fsync: %v, want a FailedError", err)
+	}
+	x.wantContents(n, contents)
+	x.v.Unpin(n)
+	x.abandon()
+}
