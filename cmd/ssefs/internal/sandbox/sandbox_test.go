@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -255,7 +256,7 @@ func forbiddenSockets(abi int, tcp, abstract string) error {
 		// Multipath TCP, which package net prefers for listeners, is another protocol to Landlock.
 		plain := net.ListenConfig{}
 		plain.SetMultipathTCP(false)
-		l, listenErr := plain.Listen(nil, "tcp", "127.0.0.1:0") //nolint:staticcheck // nothing here ends early
+		l, listenErr := plain.Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if listenErr == nil {
 			listenErr = l.Close()
 		}
