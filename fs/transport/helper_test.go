@@ -2,9 +2,11 @@ package transport
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,6 +146,10 @@ func (n *nodes) command(s *Server, line string) string {
 	case "status":
 		how := s.Status()
 		return fmt.Sprintf("%s %d %s", how.Name, how.Rings, how.Reason)
+	case "readers":
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return fmt.Sprint(bytes.Count(stacks, []byte(".readRequest(")), s.Status().Waiting)
 	case "waiting":
 		return fmt.Sprint(n.waiting.Load())
 	case "kept":

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 
 	gofuse "github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -45,6 +46,9 @@ type Status struct {
 	Name   string
 	Reason string // why it is not the other one
 	Rings  int    // of io_uring, at present
+	// Waiting is how many goroutines wait for requests in a read of /dev/fuse, at most.
+	// Those of the rings are not among them: their threads are locked.
+	Waiting int
 }
 
 // Config says what to mount and serve.
@@ -67,9 +71,10 @@ type Config struct {
 
 // Server serves a mounted file system.
 type Server struct {
-	fuse   *gofuse.Server
-	rings  *uring.Transport // nil without
-	reason string
+	fuse    *gofuse.Server
+	rings   *uring.Transport // nil without
+	reason  string
+	waiting int
 }
 
 // Serve mounts the file system and serves it in the background. It returns when
@@ -151,13 +156,14 @@ func serve(cfg Config, device int, rings *uring.Transport, reason string) (*Serv
 			options.ExtraCapabilities |= gofuse.CAP_OVER_IO_URING
 		}
 	}
+	readers := readers()
 	// go-fuse takes the device over, and sees no file behind this path.
 	server, err := gofuse.NewServer(cfg.FileSystem, fmt.Sprintf("/dev/fd/%d", device), &options)
 	if err != nil {
 		closeRings(rings)
 		return nil, err
 	}
-	s := &Server{fuse: server, reason: reason}
+	s := &Server{fuse: server, reason: reason, waiting: readers}
 	if rings != nil {
 		if s.rings, s.reason, err = start(cfg, server, device, rings); err != nil {
 			go server.Serve() // it lets the device go when the mount is taken away
@@ -167,6 +173,11 @@ func serve(cfg Config, device int, rings *uring.Transport, reason string) (*Serv
 	go server.Serve()
 	return s, nil
 }
+
+// readers is how many goroutines of a server that is made now read requests at
+// the same time, at most: go-fuse (maxReaders in its server.go) lets in one more
+// than there are processors, of which it counts 2 at least and 16 at most.
+func readers() int { return min(max(runtime.GOMAXPROCS(0), 2), 16) + 1 }
 
 // start registers the rings. The kernel has been told by now, and waits for
 // them.
@@ -200,7 +211,7 @@ func (s *Server) Wait() {
 // Status says how requests come.
 func (s *Server) Status() Status {
 	if s.rings == nil {
-		return Status{Name: NameDevice, Reason: s.reason}
+		return Status{Name: NameDevice, Reason: s.reason, Waiting: s.waiting}
 	}
-	return Status{Name: NameURing, Rings: s.rings.Rings()}
+	return Status{Name: NameURing, Rings: s.rings.Rings(), Waiting: s.waiting}
 }

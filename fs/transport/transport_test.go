@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -134,6 +135,30 @@ func TestBlockedHandlers(t *testing.T) {
 
 // TestInterrupts: a process that gets a signal while its request is in a handler
 // waits for the answer and disturbs nobody.
+// TestWaiting: after many requests at a time, as many read as Status says.
+func TestWaiting(t *testing.T) {
+	s, err := mount(t, "off", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := blocked(s, 40)
+	s.ask("release")
+	done.Wait()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		var readers, waiting int
+		if _, err := fmt.Sscan(s.ask("readers"), &readers, &waiting); err != nil {
+			t.Fatal(err)
+		}
+		if readers == waiting {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines read requests, not %d", readers, waiting)
+		}
+	}
+	s.unmount()
+}
+
 func TestInterrupts(t *testing.T) {
 	s, _ := mustMount(t)
 	stat := exec.Command("stat", s.path("block"))

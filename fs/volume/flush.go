@@ -3,7 +3,6 @@ package volume
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -151,7 +150,7 @@ func (v *Volume) sealFlights(b *store.Batch, flights []*flight, version uint64) 
 	for _, f := range flights {
 		blocks += len(f.refs)
 	}
-	workers := min(runtime.GOMAXPROCS(0), len(flights), blocks/blocksPerSealer)
+	workers := min(v.processors, len(flights), blocks/blocksPerSealer)
 	if workers <= 1 {
 		for i, f := range flights {
 			buffers[i], errs[i] = v.seal(f)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -81,7 +80,7 @@ func (v *Volume) peek(page []Listed) {
 	// After the look into memory: what was not there is stored.
 	view := v.db.View()
 	defer view.Release()
-	share := max(peekShare, len(stored)/runtime.GOMAXPROCS(0)+1)
+	share := max(peekShare, len(stored)/v.processors+1)
 	var others sync.WaitGroup
 	for len(stored) > share {
 		mine := stored[:share]

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,6 +82,9 @@ type Volume struct {
 	arena   *arena
 	space   space
 	buffers sync.Pool // of *[]byte with room for the largest data record
+	// processors is how many goroutines work is divided among. It is asked for when
+	// the volume is opened: later GOMAXPROCS may count those that wait in the kernel.
+	processors int
 
 	renameMu sync.Mutex
 	commitMu sync.Mutex
@@ -152,8 +156,9 @@ func newVolume(o Options) (*Volume, error) {
 		dirtyFiles: make(map[*Inode]struct{}), keyNumbers: make(map[string]uint32),
 		stop: make(chan struct{}), commitWanted: make(chan struct{}, 1),
 		flushWanted: make(chan struct{}, 1), reclaimWanted: make(chan struct{}, 1),
-		atimes:    atimes{set: make(map[*Inode]struct{})},
-		mergeJobs: make(map[mergeKey]mergeJob),
+		processors: runtime.GOMAXPROCS(0),
+		atimes:     atimes{set: make(map[*Inode]struct{})},
+		mergeJobs:  make(map[mergeKey]mergeJob),
 	}
 	v.buffers.New = func() any {
 		b := make([]byte, 0, crypto.SealedSize(crypto.MaxRecordBlocks, crypto.BlockSize))

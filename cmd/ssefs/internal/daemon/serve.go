@@ -254,6 +254,7 @@ func (d *drive) run(ctx context.Context, socket string, up Reporter) error {
 		return fmt.Errorf("mount %s: %w", d.cfg.Mountpoint, d.explain(err))
 	}
 	d.server.Store(server)
+	makeProcessorsForWaiting(server.Transport().Waiting)
 	d.readAhead()
 	unmounted := make(chan struct{})
 	go func() {
