@@ -184,6 +184,7 @@ func (v *Volume) flushInto(c *closing, f toFlush) {
 		}
 		n.content.size = n.Size
 	}
+	v.unqueueFlushed(n)
 }
 
 // encode turns the state of n into an item. The caller holds n.mu.

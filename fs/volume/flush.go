@@ -91,9 +91,7 @@ func (v *Volume) mapDirty(e *epoch, n *Inode, reach uint64) []*flight {
 	e.weight.Add(int64(c.weight - left))
 	v.dataWeight.Add(int64(left - c.weight))
 	c.weight = left
-	if c.dirty == 0 {
-		v.unqueue(n)
-	}
+	v.unqueueFlushed(n)
 	v.change(e, n)
 	return flights
 }
@@ -268,7 +266,14 @@ func (v *Volume) countPack(b *store.Batch, version uint64, key record.DataRef, c
 // are stored early.
 const writeBackBlocks = 2048
 
-// queue puts n on the list of files with dirty data. The caller holds n.mu.
+// unflushed reports whether there is something to flush of a file: dirty data, or
+// a size that is not the one to be stored. The caller holds n.mu.
+func (n *Inode) unflushed() bool {
+	return n.content.dirty > 0 || n.IsRegular() && !n.reaped && n.content.size != n.Size
+}
+
+// queue puts n on the list of files of which something is to be flushed. The
+// caller holds n.mu.
 func (v *Volume) queue(n *Inode) {
 	now := v.now()
 	v.dirtyLast.Store(now)
@@ -285,9 +290,10 @@ func (v *Volume) queue(n *Inode) {
 	v.dirtyMu.Unlock()
 }
 
-// unqueue takes n off the list. The caller holds n.mu and a pin of its own.
-func (v *Volume) unqueue(n *Inode) {
-	if !n.content.queued {
+// unqueueFlushed takes n off the list if nothing is to be flushed of it. The caller
+// holds n.mu and a pin of its own.
+func (v *Volume) unqueueFlushed(n *Inode) {
+	if !n.content.queued || n.unflushed() {
 		return
 	}
 	n.content.queued = false

@@ -192,3 +192,46 @@ func TestGapGetsMemory(t *testing.T) {
 	x.wantContents(n, want)
 	x.v.Unpin(n)
 }
+
+// TestSizeBehindAGap: a file that was made longer while a gap before its end
+// waits to be filled keeps that length, though nothing of it is dirty.
+func TestSizeBehindAGap(t *testing.T) {
+	const size = 6 << 20
+	for name, before := range map[string]func(*testVolume, *Inode){
+		"all is stored": func(x *testVolume, n *Inode) { x.must(x.v.SyncInode(n)) },
+		"dirty before the gap": func(x *testVolume, n *Inode) {
+			x.must(x.v.SyncInode(n))
+			x.must(x.v.WriteBack(n, 0, noise(3, 1<<20)))
+		},
+		"punched behind it": func(x *testVolume, n *Inode) { x.must(x.v.Allocate(n, 3<<20, 1<<20, AllocatePunch)) },
+	} {
+		for how, mode := range map[string]AllocateMode{"extended": AllocateExtend, "zeroed": AllocateZero} {
+			for end, stop := range map[string]func(*testVolume){
+				"synced and killed": func(x *testVolume) { x.must(x.v.Sync()); x.crash() },
+				"closed":            func(x *testVolume) { x.reopen() },
+			} {
+				t.Run(name+", "+how+", "+end, func(t *testing.T) {
+					x := newTestVolume(t, Options{})
+					n := x.newFile("/b/f")
+					x.must(x.v.WriteBack(n, 0, noise(1, 1<<20)))
+					x.must(x.v.WriteBack(n, 3<<20, noise(2, 1<<20)))
+					before(x, n)
+					x.must(x.v.Allocate(n, 5<<20, 1<<20, mode))
+					n.mu.RLock()
+					if n.settled(x.v.now()) {
+						t.Error("no gap waits to be filled: the test proves nothing")
+					}
+					n.mu.RUnlock()
+					x.must(x.v.commitDirty())
+					x.v.Unpin(n)
+					stop(x)
+					n = x.file("/b/f")
+					if got := n.Stat().Size; got != size {
+						t.Errorf("size is %d, want %d", got, size)
+					}
+					x.v.Unpin(n)
+				})
+			}
+		}
+	}
+}

@@ -93,7 +93,7 @@ func (v *Volume) takeWanted() []toFlush {
 	return w
 }
 
-// takeDirty returns all inodes with dirty data, each pinned.
+// takeDirty returns all files of which something is to be flushed, each pinned.
 func (v *Volume) takeDirty() []toFlush { return v.takeAll(flushAll) }
 
 // takeSettled is takeDirty, but leaves alone those that are just being written

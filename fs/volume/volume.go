@@ -114,7 +114,7 @@ type Volume struct {
 	wanted []*Inode // fsync waits for their data; each pinned
 
 	dirtyMu    sync.Mutex
-	dirtyFiles map[*Inode]struct{} // each pinned
+	dirtyFiles map[*Inode]struct{} // something of them is to be flushed; each pinned
 	dirtySince int64
 	dirtyLast  atomic.Int64
 

@@ -227,8 +227,8 @@ func (v *Volume) dropDirty(n *Inode, first, end uint64) {
 	if n.content.dirty == 0 {
 		v.dataWeight.Add(-int64(n.content.weight))
 		n.content.weight = 0
-		v.unqueue(n)
 	}
+	v.unqueueFlushed(n)
 }
 
 // unmapEnd makes holes of the blocks from first on to the end of the file. Of
@@ -398,6 +398,7 @@ func (v *Volume) Allocate(n *Inode, off, length uint64, mode AllocateMode) error
 	defer n.mu.Unlock()
 	if (mode == AllocateExtend || mode == AllocateZero) && end > n.Size {
 		n.Size = end
+		v.queue(n) // for what is to be written before, the size may have to wait
 	}
 	n.mustFlush = true
 	n.Ctime = v.clock()
