@@ -16,17 +16,6 @@ import (
 // current file. So reclaiming is: get the deletions out of memory and down the
 // levels, then collect file by file.
 
-// Progress is told how far a step of a long work is. A total of 0 means that it
-// is not known.
-type Progress func(done, total int64, step string)
-
-// tell reports, if anybody wants to know.
-func (p Progress) tell(done, total int64, step string) {
-	if p != nil {
-		p(done, total, step)
-	}
-}
-
 // flushKey lies under a prefix of its own: see flush.
 func flushKey() []byte { return []byte{reservedPrefix, 'f'} }
 

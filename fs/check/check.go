@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"ssefs/crypto"
 	"ssefs/fs/record"
@@ -87,6 +86,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.Progress = o.Progress.Paced()
 	c := &checker{
 		Options: o, ctx: ctx, records: records,
 		names: crypto.NewNameHasher(o.Keys.Names), sets: crypto.NewSetHasher(o.Keys.SetHash),
@@ -134,9 +134,8 @@ type checker struct {
 	findings []finding
 	report   *Report
 
-	fatal    error // why the check cannot go on
-	ticks    uint
-	lastTick time.Time
+	fatal error // why the check cannot go on
+	ticks uint
 }
 
 // totals is what the head's counters are compared with.
@@ -159,16 +158,9 @@ func (c *checker) tick(done, total int64, what string) error {
 		c.fatal = err
 		return err
 	}
-	if c.Progress != nil {
-		if now := time.Now(); now.Sub(c.lastTick) >= progressInterval {
-			c.lastTick = now
-			c.Progress(done, total, what)
-		}
-	}
+	c.Progress(done, total, what)
 	return nil
 }
-
-const progressInterval = 200 * time.Millisecond
 
 // add notes a problem.
 func (c *checker) add(f finding) {

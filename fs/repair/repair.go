@@ -2,7 +2,6 @@ package repair
 
 import (
 	"context"
-	"time"
 
 	"ssefs/crypto"
 	"ssefs/fs/record"
@@ -49,6 +48,7 @@ type Options struct {
 // was planned until then, and a repair can be run again. A volume without damage
 // is not touched.
 func Run(ctx context.Context, o Options) (*Report, error) {
+	o.Progress = o.Progress.Paced()
 	r := &repairer{
 		Options: o, ctx: ctx, report: &Report{Actions: []Action{}},
 		buckets: make(map[uint64]*bucket), orphans: make(map[uint64]orphan), pending: make(map[record.DataRef]bool),
@@ -103,8 +103,7 @@ type repairer struct {
 	made        map[uint64]*record.Inode // directories that are made anew
 	nameless    []uint64
 
-	tx       *transaction
-	lastTick time.Time
+	tx *transaction
 }
 
 // survey reads the volume and makes the plan.
@@ -131,13 +130,6 @@ func (r *repairer) tick(done, total int64, what string) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	if r.Progress != nil {
-		if now := time.Now(); now.Sub(r.lastTick) >= progressInterval {
-			r.lastTick = now
-			r.Progress(done, total, what)
-		}
-	}
+	r.Progress(done, total, what)
 	return nil
 }
-
-const progressInterval = 200 * time.Millisecond

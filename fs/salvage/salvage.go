@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"ssefs/crypto"
 	"ssefs/fs/record"
@@ -45,6 +44,7 @@ type Options struct {
 // could not be made, or was cut short by ctx; the report, of what was done until
 // then, is never nil. What could not be read is no error.
 func Run(ctx context.Context, o Options) (*Report, error) {
+	o.Progress = o.Progress.Paced()
 	s := &salvager{
 		Options: o, ctx: ctx, report: &Report{Version: o.View.Version(), Losses: []Loss{}},
 		buckets: make(map[uint64]*bucket), notSet: make(map[string]int), root: os.Geteuid() == 0,
@@ -77,10 +77,9 @@ type salvager struct {
 	root    bool      // this process may give files away
 	notSet  map[string]int
 
-	plain    []byte // plaintext of the record at hand
-	block    []byte
-	done     int64
-	lastTick time.Time
+	plain []byte // plaintext of the record at hand
+	block []byte
+	done  int64
 }
 
 func (s *salvager) run() error {
@@ -108,16 +107,9 @@ func (s *salvager) tick(done, total int64, what string) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
-	if s.Progress != nil {
-		if now := time.Now(); now.Sub(s.lastTick) >= progressInterval {
-			s.lastTick = now
-			s.Progress(done, total, what)
-		}
-	}
+	s.Progress(done, total, what)
 	return nil
 }
-
-const progressInterval = 200 * time.Millisecond
 
 // get reads and opens a record into s.plain. Its errors say why the record cannot
 // be used.
