@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -60,9 +61,17 @@ type journalEntry struct {
 	changes []batchEntry
 }
 
+// medium is what a journal is written to.
+type medium interface {
+	io.WriterAt
+	io.Closer
+	// Datasync makes durable what was written.
+	Datasync() error
+}
+
 // journalFile is one of the two files. Guarded by DB.journalMu.
 type journalFile struct {
-	f          *os.File
+	f          medium
 	size       int64
 	end        int64                // where the next entry goes; 0: the file starts over
 	generation [generationSize]byte // of all entries, so that older ones are not taken for it
@@ -89,7 +98,7 @@ func makeJournalFile(path string, size int64) (_ *journalFile, err error) {
 	if err := f.Sync(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return &journalFile{f: f, size: size}, nil
+	return &journalFile{f: datasyncFile{f}, size: size}, nil
 }
 
 // restart has the next entry begin the file anew. What the file holds must be
@@ -103,29 +112,45 @@ func (j *journalFile) room() int64 {
 
 // append writes an entry behind the others and makes it durable.
 func (j *journalFile) append(version uint64, changes []batchEntry) error {
-	at, buf := j.end, j.buf[:0]
-	if at == 0 {
-		if _, err := rand.Read(j.generation[:]); err != nil {
-			return fmt.Errorf("store: %w", err)
+	if j.end == 0 {
+		if err := j.begin(); err != nil {
+			return err
 		}
-		buf = appendJournalHeader(buf, j.generation)
 	}
-	buf = appendJournalEntry(buf, j.generation, version, changes)
-	j.buf = buf
-	if at+int64(len(buf)) > j.size {
-		return fmt.Errorf("store: journal: %d bytes at %d do not fit", len(buf), at)
+	j.buf = appendJournalEntry(j.buf[:0], j.generation, version, changes)
+	if j.end+int64(len(j.buf)) > j.size {
+		return fmt.Errorf("store: journal: %d bytes at %d do not fit", len(j.buf), j.end)
 	}
-	if _, err := j.f.WriteAt(buf, at); err != nil {
+	return j.write(j.buf)
+}
+
+// begin gives the file a new generation. That is durable before the first entry is
+// written: with the generation before, what is left of that would seem to be
+// damaged where the entry lies.
+func (j *journalFile) begin() error {
+	if _, err := rand.Read(j.generation[:]); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return j.write(appendJournalHeader(nil, j.generation))
+}
+
+// write puts what comes next into the file, durably.
+func (j *journalFile) write(b []byte) error {
+	if _, err := j.f.WriteAt(b, j.end); err != nil {
 		return fmt.Errorf("store: journal: %w", err)
 	}
-	if err := fdatasync(j.f); err != nil {
+	if err := j.f.Datasync(); err != nil {
 		return fmt.Errorf("store: journal: %w", err)
 	}
-	j.end = at + int64(len(buf))
+	j.end += int64(len(b))
 	return nil
 }
 
-func fdatasync(f *os.File) error {
+// datasyncFile is a medium.
+type datasyncFile struct{ *os.File }
+
+// Datasync is fdatasync(2).
+func (f datasyncFile) Datasync() error {
 	for {
 		err := unix.Fdatasync(int(f.Fd()))
 		if !errors.Is(err, unix.EINTR) {
