@@ -47,7 +47,7 @@ type Status struct {
 	Reason string // why it is not the other one
 	Rings  int    // of io_uring, at present
 	// Waiting is how many goroutines wait for requests in a read of /dev/fuse, at most.
-	// Those of the rings are not among them: their threads are locked.
+	// Those of the rings are not among them: that made no difference.
 	Waiting int
 }
 
