@@ -35,6 +35,25 @@ func TestPeriodicCommit(t *testing.T) {
 	expect.Contents(t, filepath.Join(b, "open"), data)
 }
 
+// TestLengthBehindAHole: a file that fallocate makes longer right after a hole was made in it, which might be data on its
+// way, has that length after a commit in the background and a clean unmount.
+func TestLengthBehindAHole(t *testing.T) {
+	d := drive.New(t, drive.Options{})
+	path := filepath.Join(d.Bucket("b"), "file")
+	f := expect.Create(t, path)
+	f.Pwrite(expect.Random(1, 4096), 3<<20)
+	f.Sync()
+	expect.OK(t, unix.Fallocate(f.Fd, 0, 0, 6<<20), "fallocate")
+	d.AwaitCommit()
+	f.Close()
+	d.Unmount()
+	d.Fsck()
+	d.Mount()
+	if size := expect.Stat(t, path).Size; size != 6<<20 {
+		t.Errorf("%d bytes, want %d", size, 6<<20)
+	}
+}
+
 // TestOrphans: files without a name that were open when the daemon died are gone after it, with all that they took.
 func TestOrphans(t *testing.T) {
 	d := drive.New(t, drive.Options{})
